@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0
+# Foliage: build, boot, test. 'make help' lists what there is.
+#
+# BUILD=dir	where everything made goes (default build)
+# LINUX=path	a 6.12.y tree or tarball instead of Debian's linux-source-6.12
+# ACCEL=kvm|tcg	instead of finding out
+BUILD ?= build
+export BUILD
+ifdef LINUX
+export LINUX
+endif
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := kernel
+
+kernel:	## build the grafted kernel: build/foliage/arch/x86/boot/bzImage
+kernel: graft
+	@scripts/kernel foliage $(BUILD)/src foliage_guest foliage
+
+stock:	## build the stock kernel, same options: build/stock/arch/x86/boot/bzImage
+stock: unpack
+	@scripts/kernel stock $(BUILD)/stock-src foliage_guest
+
+debug:	## build the grafted kernel with KASAN, lockdep and every mm check: build/debug/...
+debug: graft
+	@scripts/kernel debug $(BUILD)/src foliage_guest foliage foliage_debug
+
+demo:	## boot, run redis (or CMD='...'), show which of its memory is idle
+demo: kernel tools
+	@scripts/demo $(if $(CMD),--cmd '$(CMD)')
+
+check:	## everything that the tests need, then the tests
+check: deps
+	@scripts/check
+
+shell:	## an interactive guest with the grafted kernel
+shell: kernel tools
+	@scripts/vm --shell
+
+bench:	## stock and ours side by side, in instructions (CURVES=1: how cost grows)
+bench: deps
+	@$(MAKE) stock kernel
+	@scripts/bench $(if $(CURVES),--curves)
+
+series:	## a patch series against the pristine tree: build/series
+series: unpack graft
+	@scripts/series
+
+contract: ## compare the symbols of our objects with those of the ones they replace
+contract: stock kernel
+	@scripts/contract
+
+ledger:	## has a stock file that we replace changed since it was last reviewed?
+ledger: unpack
+	@scripts/ledger --strict
+
+docs:	## the documents as HTML: build/docs/index.html
+docs: deps
+	@scripts/docs
+
+tools:	## pagewatch and the selftests: build/tools, build/selftests
+tools: graft
+	@$(MAKE) -s -C tools/mm/pagewatch O=$(abspath $(BUILD))/tools
+	@mkdir -p $(BUILD)/selftests
+	@$(MAKE) -s -C $(BUILD)/src/tools/testing/selftests/foliage OUTPUT=$(abspath $(BUILD))/selftests
+
+clean:	## remove everything that was made
+	rm -rf $(BUILD)
+
+help:	## this list
+	@sed -n 's/^\([a-z]*\):[ \t]*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+
+deps:
+	@scripts/deps
+
+unpack: deps
+	@scripts/unpack
+	@scripts/ledger
+
+graft: unpack
+	@graft/graft $(BUILD)/stock-src $(BUILD)/src
+
+.PHONY: kernel stock debug demo check shell bench series contract ledger docs tools clean help deps unpack graft

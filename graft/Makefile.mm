@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-2.0
+# Appended to mm/Makefile by reference: with an option on, our objects take the place of stock's.
+
+ifdef CONFIG_FOLIAGE_IDLE
+obj-y := $(filter-out page_idle.o,$(obj-y)) idle/
+endif

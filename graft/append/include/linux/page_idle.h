@@ -1,0 +1,2 @@
+
+#include <linux/idle_ages.h>
