@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Idle ages: how many sweeps a folio has gone without a reference.
+ *
+ * The rest of mm tells three things, through the calls below: a folio was
+ * referenced, a folio moved to other frames, frames were freed. Each is a
+ * patched-out jump until /sys/kernel/mm/page_idle/scan_period_ms is set.
+ */
+#ifndef _LINUX_IDLE_AGES_H
+#define _LINUX_IDLE_AGES_H
+
+#include <linux/jump_label.h>
+#include <linux/page-flags.h>
+
+struct folio;
+struct page;
+
+#ifdef CONFIG_FOLIAGE_IDLE
+
+DECLARE_STATIC_KEY_FALSE(idle_ages_key);
+
+void __idle_ages_touch(struct folio *folio);
+void __idle_ages_carry(struct folio *from, struct folio *to);
+void __idle_ages_forget(struct page *page);
+
+/**
+ * idle_ages_touch - a reference to @folio was consumed outside the idle sweep
+ * @folio: the folio; the caller keeps it from being freed
+ *
+ * Called where an Accessed bit is cleared by somebody else than the sweep, or
+ * where a reference leaves no Accessed bit (read(2), write(2)). The next sweep
+ * then counts the folio as referenced.
+ *
+ * Context: any; takes no lock.
+ */
+static inline void idle_ages_touch(struct folio *folio)
+{
+	if (static_branch_unlikely(&idle_ages_key))
+		__idle_ages_touch(folio);
+}
+
+/**
+ * idle_ages_carry - @to inherits the age of @from: it takes its place or is split off
+ * @from: the old folio
+ * @to: the new folio
+ *
+ * Context: any; the caller keeps both folios from being freed.
+ */
+static inline void idle_ages_carry(struct folio *from, struct folio *to)
+{
+	if (static_branch_unlikely(&idle_ages_key))
+		__idle_ages_carry(from, to);
+}
+
+/**
+ * idle_ages_forget - frames are being freed: whoever gets them starts young
+ * @page: the first page; only a folio's first frame ever has an age
+ *
+ * Context: any; the caller is the only owner of the pages.
+ */
+static inline void idle_ages_forget(struct page *page)
+{
+	if (static_branch_unlikely(&idle_ages_key))
+		__idle_ages_forget(page);
+}
+
+/**
+ * folio_note_reference - an Accessed bit of @folio was found set and cleared
+ * @folio: the folio; the caller keeps it from being freed
+ *
+ * For page table walkers that consume Accessed bits for a purpose of their own
+ * (the generational LRU): what they saw must not be lost to idle tracking. The
+ * Young flag is not set, because the walker is reclaim itself.
+ *
+ * Context: any; takes no lock.
+ */
+static inline void folio_note_reference(struct folio *folio)
+{
+	if (folio_test_idle(folio))
+		folio_clear_idle(folio);
+	idle_ages_touch(folio);
+}
+
+#else /* !CONFIG_FOLIAGE_IDLE */
+
+static inline void idle_ages_touch(struct folio *folio) { }
+static inline void idle_ages_carry(struct folio *from, struct folio *to) { }
+static inline void idle_ages_forget(struct page *page) { }
+static inline void folio_note_reference(struct folio *folio) { }
+
+#endif /* CONFIG_FOLIAGE_IDLE */
+#endif /* _LINUX_IDLE_AGES_H */

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Runs: consecutive entries of one page table that map consecutive frames.
+ *
+ * The table's lock is held by the caller of everything here.
+ */
+#ifndef __MM_PTE_RUN_H
+#define __MM_PTE_RUN_H
+
+#include <linux/pgtable.h>
+
+/**
+ * pte_run_clear_young - test and clear the Accessed bit of one entry
+ * @vma: the VMA it belongs to
+ * @addr: the address it maps
+ * @ptep: the entry
+ *
+ * What ptep_test_and_clear_young() does. x86 keeps that one out of line, which costs a
+ * loop over a run more than the operation itself.
+ *
+ * Return: true when the bit was set. The TLB is not flushed.
+ */
+static __always_inline bool pte_run_clear_young(struct vm_area_struct *vma, unsigned long addr,
+						pte_t *ptep)
+{
+#ifdef CONFIG_X86
+	return test_and_clear_bit(_PAGE_BIT_ACCESSED, (unsigned long *)ptep);
+#else
+	return ptep_test_and_clear_young(vma, addr, ptep);
+#endif
+}
+
+/* What must be equal, frame number apart, for two entries to belong to one run. */
+static inline pte_t pte_run_bare(pte_t pte)
+{
+	return pte_wrprotect(pte_mkclean(pte_mkold(pte_clear_soft_dirty(pte))));
+}
+
+/**
+ * pte_run_harvest - find a run and clear its Accessed bits
+ * @vma: the VMA it belongs to
+ * @addr: address of the first entry
+ * @ptep: the first entry, which is present
+ * @max: entries to look at, at least 1; none of them past the folio, table or VMA
+ * @young: set to whether an Accessed bit was set; the CPU's only, no secondary MMU is asked
+ *
+ * Return: the length of the run. The TLB is not flushed.
+ */
+static __always_inline unsigned long pte_run_harvest(struct vm_area_struct *vma,
+						     unsigned long addr, pte_t *ptep,
+						     unsigned long max, bool *young)
+{
+	pte_t pte = ptep_get(ptep), expect = pte_run_bare(pte);
+	unsigned long nr = 0;
+	bool seen = false;
+
+	do {
+		if (pte_young(pte))
+			seen |= pte_run_clear_young(vma, addr + nr * PAGE_SIZE, ptep + nr);
+		if (++nr == max)
+			break;
+		pte = ptep_get(ptep + nr);
+		expect = pte_next_pfn(expect);
+	} while (pte_same(pte_run_bare(pte), expect));
+
+	*young = seen;
+	return nr;
+}
+
+#endif /* __MM_PTE_RUN_H */
