@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+/* pagewatch: which memory is in use, which is idle, and for how long. */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pagewatch.h"
+
+long page_size;
+const struct cmd *this_cmd;
+
+static const struct cmd commands[] = {
+	{ "wss", "working-set size of a process, a cgroup or the machine",
+	  "usage: pagewatch wss -p PID | -C CGROUP | --all [options]\n\n"
+	  "Marks memory idle, waits, and tells how much of it was referenced meanwhile.\n\n"
+	  "  -p, --pid PID            watch what a process maps\n"
+	  "  -C, --cgroup CGROUP      watch what is charged to a cgroup and those below it\n"
+	  "                           (a path, or a name under /sys/fs/cgroup)\n"
+	  "  -a, --all                watch every user page of the machine\n"
+	  "  -i, --interval SECONDS   length of an interval, fractions allowed (default 1)\n"
+	  "  -n, --count COUNT        end after COUNT intervals (default: until interrupted)\n"
+	  "  -v, --verbose            a line for each kind of memory\n"
+	  "  -c, --cumulative         mark once: what was referenced since the start\n"
+	  "      --json               one JSON document\n"
+	  "  -h, --help\n"
+	  "  -V, --version\n", cmd_wss },
+	{ "heatmap", "picture of a process's memory use over time",
+	  "usage: pagewatch heatmap -p PID -o FILE.png|FILE.svg [options]\n\n"
+	  "Draws time across and the address space up; the colour is the share referenced.\n\n"
+	  "  -p, --pid PID            the process\n"
+	  "  -i, --interval SECONDS   width of a column, fractions allowed (default 1)\n"
+	  "  -n, --count COUNT        number of columns (default 60)\n"
+	  "  -o, --output FILE        picture to write, .png or .svg (needs gnuplot)\n"
+	  "  -r, --record FILE        keep the measurements, for 'pagewatch report'\n"
+	  "      --json               the measurements as JSON too\n"
+	  "  -h, --help\n"
+	  "  -V, --version\n"
+	  "At least one of -o, -r and --json is needed.\n", cmd_heatmap },
+	{ "report", "redraw a heatmap from its record",
+	  "usage: pagewatch report FILE [-o FILE.png|FILE.svg] [--json]\n\n"
+	  "Draws a record that 'pagewatch heatmap --record' kept; without -o, summarises it.\n\n"
+	  "  -o, --output FILE        picture to write, .png or .svg (needs gnuplot)\n"
+	  "      --json               the measurements as JSON\n"
+	  "  -h, --help\n"
+	  "  -V, --version\n", cmd_report },
+	{ "types", "page frames counted by their flags",
+	  "usage: pagewatch types [options]\n\n"
+	  "Counts page frames by their combination of flags in /proc/kpageflags.\n\n"
+	  "  -p, --pid PID            only what a process maps (each mapping counts)\n"
+	  "  -C, --cgroup CGROUP      only what is charged to a cgroup and those below it\n"
+	  "  -f, --flag SPEC          only frames whose flags fit: names with commas, each as\n"
+	  "                           'lru', 'l' or 'l:lru', ~ before it for 'not set';\n"
+	  "                           given again, all must fit\n"
+	  "  -r, --raw                show the kernel-internal flags too\n"
+	  "  -l, --list-flags         list the flag names and stop\n"
+	  "      --json               one JSON document\n"
+	  "  -h, --help\n"
+	  "  -V, --version\n", cmd_types },
+	{ "ages", "how long memory has been idle, as a histogram",
+	  "usage: pagewatch ages [options]\n\n"
+	  "Shows how much memory was last referenced how many sweeps ago. Needs a kernel with\n"
+	  "CONFIG_FOLIAGE_IDLE, and sweeps switched on:\n"
+	  "  echo 60000 > /sys/kernel/mm/page_idle/scan_period_ms\n\n"
+	  "  -C, --cgroup CGROUP      a cgroup and those below it (default: the machine)\n"
+	  "  -f, --file PATH          read a saved copy of the file instead\n"
+	  "  -P, --prometheus FILE    write node_exporter's textfile format, atomically\n"
+	  "      --json               one JSON document\n"
+	  "  -h, --help\n"
+	  "  -V, --version\n", cmd_ages },
+};
+
+static void print_help(FILE *f)
+{
+	size_t i;
+
+	fputs("usage: pagewatch COMMAND [options]\n\n"
+	      "Shows which memory is in use and which is idle.\n\n", f);
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].summary);
+	fputs("\n'pagewatch COMMAND --help' tells a command's options; pagewatch(8) tells all.\n"
+	      "Exit status: 0 done, 1 failed, 2 wrong usage.\n", f);
+}
+
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	page_size = sysconf(_SC_PAGESIZE);
+	if (argc < 2) {
+		print_help(stderr);
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		print_help(stdout);
+		return out_finish() ? EXIT_FAILED : EXIT_OK;
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		puts("pagewatch (Foliage) " VERSION);
+		return out_finish() ? EXIT_FAILED : EXIT_OK;
+	}
+	for (i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (strcmp(argv[1], commands[i].name))
+			continue;
+		this_cmd = &commands[i];
+		argv[1] = "pagewatch";
+		stop_on_signals();
+		return this_cmd->run(argc - 1, argv + 1);
+	}
+	usage_error("no command '%s'", argv[1]);
+}

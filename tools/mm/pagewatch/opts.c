@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Words of the command line to values; whatever is wrong with them ends here with status 2. */
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pagewatch.h"
+
+static volatile sig_atomic_t stop;
+
+void usage_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("pagewatch: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	if (this_cmd)
+		fprintf(stderr, "\nTry 'pagewatch %s --help'.\n", this_cmd->name);
+	else
+		fputs("\nTry 'pagewatch --help'.\n", stderr);
+	exit(EXIT_USAGE);
+}
+
+/* What every subcommand understands. */
+void common_option(int c)
+{
+	if (c == 'h') {
+		fputs(this_cmd->help, stdout);
+		exit(out_finish() ? EXIT_FAILED : EXIT_OK);
+	}
+	if (c == 'V') {
+		puts("pagewatch (Foliage) " VERSION);
+		exit(out_finish() ? EXIT_FAILED : EXIT_OK);
+	}
+	/* getopt_long has said what it did not understand. */
+	fprintf(stderr, "Try 'pagewatch %s --help'.\n", this_cmd->name);
+	exit(EXIT_USAGE);
+}
+
+pid_t opt_pid(const char *s)
+{
+	char *end;
+	long v;
+
+	errno = 0;
+	v = strtol(s, &end, 10);
+	if (errno || end == s || *end || v < 1 || v > INT_MAX)
+		usage_error("'%s' is no process ID: give a positive number", s);
+	return v;
+}
+
+double opt_seconds(const char *s)
+{
+	char *end;
+	double v;
+
+	errno = 0;
+	v = strtod(s, &end);
+	if (errno || end == s || *end || !isfinite(v) || v < 0.001 || v > 1e6)
+		usage_error("'%s' is no interval: give seconds from 0.001 to 1000000", s);
+	return v;
+}
+
+unsigned int opt_count(const char *s)
+{
+	char *end;
+	long v;
+
+	errno = 0;
+	v = strtol(s, &end, 10);
+	if (errno || end == s || *end || v < 1 || v > 1000000)
+		usage_error("'%s' is no count: give a number from 1 to 1000000", s);
+	return v;
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	stop = 1;
+}
+
+/* No SA_RESTART: a signal ends the wait between two intervals, and what was seen is kept. */
+void stop_on_signals(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGHUP, &sa, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+bool stop_requested(void)
+{
+	return stop;
+}

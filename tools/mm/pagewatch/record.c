@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A heatmap's record: lines of words, so that a script can read it too. The first line names the
+ * format and its version, the last counts the shots, so that a copy cut short is noticed.
+ *
+ *   pagewatch-record 1
+ *   pid 4711
+ *   comm redis-server
+ *   interval 1.000
+ *   page_size 4096
+ *   cell_bytes 1048576
+ *   region START END NAME            hex; one for each VMA seen
+ *   shot SECONDS CELLS               then CELLS lines, by address:
+ *   ADDRESS REFERENCED IDLE UNTRACKED     hex, then pages
+ *   end SHOTS
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pagewatch.h"
+
+#define MAGIC		"pagewatch-record"
+#define FORMAT		1
+#define MAX_CELLS	(1U << 24)
+
+void record_region(struct record *r, uint64_t start, uint64_t end, const char *name)
+{
+	size_t i;
+
+	/* A heap or a stack that grew is still the same region. */
+	for (i = r->nr_regions; i-- > 0;) {
+		struct region *old = &r->region[i];
+
+		if ((old->start == start || old->end == end) && !strcmp(old->name, name)) {
+			old->start = start < old->start ? start : old->start;
+			old->end = end > old->end ? end : old->end;
+			return;
+		}
+	}
+	r->region = xrealloc(r->region, (r->nr_regions + 1) * sizeof(*r->region));
+	r->region[r->nr_regions++] = (struct region){
+		.start = start, .end = end, .name = xstrdup(name),
+	};
+}
+
+struct shot *record_shot(struct record *r, double time)
+{
+	r->shot = xrealloc(r->shot, (r->nr_shots + 1) * sizeof(*r->shot));
+	r->shot[r->nr_shots] = (struct shot){ .time = time };
+	return &r->shot[r->nr_shots++];
+}
+
+void record_cell(struct shot *s, const struct cell *c)
+{
+	/* Room doubles whenever the number has become a power of two. */
+	if (!(s->nr & (s->nr - 1)))
+		s->cell = xrealloc(s->cell, (s->nr ? s->nr * 2 : 1) * sizeof(*s->cell));
+	s->cell[s->nr++] = *c;
+}
+
+void record_free(struct record *r)
+{
+	size_t i;
+
+	for (i = 0; i < r->nr_regions; i++)
+		free(r->region[i].name);
+	for (i = 0; i < r->nr_shots; i++)
+		free(r->shot[i].cell);
+	free(r->region);
+	free(r->shot);
+	*r = (struct record){ 0 };
+}
+
+static void put_line_text(FILE *f, const char *text)
+{
+	for (; *text; text++)
+		fputc((unsigned char)*text < 0x20 ? '?' : *text, f);
+	fputc('\n', f);
+}
+
+int record_write(const struct record *r, const char *path)
+{
+	struct newfile nf;
+	size_t i, k;
+
+	if (newfile_open(&nf, path))
+		return -1;
+	fprintf(nf.f, MAGIC " %d\npid %d\ncomm ", FORMAT, r->pid);
+	put_line_text(nf.f, r->comm);
+	fprintf(nf.f, "interval %.3f\npage_size %llu\ncell_bytes %llu\n", r->interval,
+		(unsigned long long)r->page_size, (unsigned long long)r->cell_bytes);
+	for (i = 0; i < r->nr_regions; i++) {
+		fprintf(nf.f, "region %llx %llx ", (unsigned long long)r->region[i].start,
+			(unsigned long long)r->region[i].end);
+		put_line_text(nf.f, r->region[i].name);
+	}
+	for (i = 0; i < r->nr_shots; i++) {
+		const struct shot *s = &r->shot[i];
+
+		fprintf(nf.f, "shot %.3f %zu\n", s->time, s->nr);
+		for (k = 0; k < s->nr; k++)
+			fprintf(nf.f, "%llx %u %u %u\n", (unsigned long long)s->cell[k].addr,
+				s->cell[k].referenced, s->cell[k].idle, s->cell[k].untracked);
+	}
+	fprintf(nf.f, "end %zu\n", r->nr_shots);
+	return newfile_commit(&nf);
+}
+
+struct reading {
+	const char *path;
+	FILE *f;
+	char *line;
+	size_t cap;
+	unsigned long nr;
+};
+
+static int bad(const struct reading *rd, const char *what)
+{
+	return fail("%s, line %lu: %s", rd->path, rd->nr, what);
+}
+
+static int next_line(struct reading *rd)
+{
+	ssize_t len = getline(&rd->line, &rd->cap, rd->f);
+
+	if (len <= 0 && ferror(rd->f))
+		return fail("cannot read %s: %s", rd->path, strerror(errno));
+	if (len <= 0 || rd->line[len - 1] != '\n')
+		return fail("%s is cut short after line %lu: record it again, or copy it whole",
+			    rd->path, rd->nr);
+	rd->line[len - 1] = 0;
+	rd->nr++;
+	return 0;
+}
+
+static int read_header(struct record *r, struct reading *rd)
+{
+	unsigned long long page, cell;
+	unsigned int version;
+	int at = 0;
+
+	if (getline(&rd->line, &rd->cap, rd->f) <= 0 ||
+	    sscanf(rd->line, MAGIC " %u", &version) != 1)
+		return fail("%s is no record of pagewatch heatmap --record", rd->path);
+	rd->nr = 1;
+	if (version != FORMAT)
+		return fail("%s has format %u; this pagewatch reads format %d", rd->path, version,
+			    FORMAT);
+	if (next_line(rd))
+		return -1;
+	if (sscanf(rd->line, "pid %d", &r->pid) != 1)
+		return bad(rd, "'pid NUMBER' expected");
+	if (next_line(rd))
+		return -1;
+	if (sscanf(rd->line, "comm %n", &at) || !at)
+		return bad(rd, "'comm NAME' expected");
+	snprintf(r->comm, sizeof(r->comm), "%s", rd->line + at);
+	if (next_line(rd))
+		return -1;
+	if (sscanf(rd->line, "interval %lf", &r->interval) != 1 || !(r->interval > 0))
+		return bad(rd, "'interval SECONDS' expected");
+	if (next_line(rd))
+		return -1;
+	if (sscanf(rd->line, "page_size %llu", &page) != 1 || !page || page & (page - 1))
+		return bad(rd, "'page_size BYTES' expected");
+	if (next_line(rd))
+		return -1;
+	if (sscanf(rd->line, "cell_bytes %llu", &cell) != 1 || cell < page)
+		return bad(rd, "'cell_bytes BYTES' expected");
+	r->page_size = page;
+	r->cell_bytes = cell;
+	return 0;
+}
+
+static int read_shot(struct record *r, struct reading *rd)
+{
+	unsigned long long addr, last = 0;
+	unsigned int nr, i;
+	struct shot *s;
+	double time;
+
+	if (sscanf(rd->line, "shot %lf %u", &time, &nr) != 2 || nr > MAX_CELLS || !(time >= 0))
+		return bad(rd, "'shot SECONDS CELLS' expected");
+	s = record_shot(r, time);
+	for (i = 0; i < nr; i++) {
+		struct cell c;
+
+		if (next_line(rd))
+			return -1;
+		if (sscanf(rd->line, "%llx %u %u %u", &addr, &c.referenced, &c.idle,
+			   &c.untracked) != 4)
+			return bad(rd, "'ADDRESS REFERENCED IDLE UNTRACKED' expected");
+		if (i && addr <= last)
+			return bad(rd, "addresses must rise");
+		c.addr = last = addr;
+		record_cell(s, &c);
+	}
+	return 0;
+}
+
+static int read_body(struct record *r, struct reading *rd)
+{
+	unsigned long long start, end;
+	size_t shots;
+	int at;
+
+	for (;;) {
+		if (next_line(rd))
+			return -1;
+		if (sscanf(rd->line, "end %zu", &shots) == 1)
+			return shots == r->nr_shots ? 0 : bad(rd, "shots are missing before it");
+		at = 0;
+		if (sscanf(rd->line, "region %llx %llx %n", &start, &end, &at) == 2 && at) {
+			if (start >= end)
+				return bad(rd, "a region that ends before it starts");
+			record_region(r, start, end, rd->line + at);
+		} else if (read_shot(r, rd)) {
+			return -1;
+		}
+	}
+}
+
+int record_read(struct record *r, const char *path)
+{
+	struct reading rd = { .path = path, .f = fopen(path, "r") };
+	int err;
+
+	*r = (struct record){ 0 };
+	if (!rd.f)
+		return fail("cannot read %s: %s", path, strerror(errno));
+	err = read_header(r, &rd);
+	if (!err)
+		err = read_body(r, &rd);
+	if (!err && !r->nr_shots)
+		err = fail("%s holds no measurement", path);
+	free(rd.line);
+	fclose(rd.f);
+	return err;
+}
+
+void record_json(const struct record *r)
+{
+	size_t i, k;
+
+	json_open(NULL, '{');
+	json_str("command", "heatmap");
+	json_str("version", VERSION);
+	json_int("pid", r->pid);
+	json_str("comm", r->comm);
+	json_num("interval", r->interval);
+	json_int("page_size", r->page_size);
+	json_int("cell_bytes", r->cell_bytes);
+	json_open("regions", '[');
+	for (i = 0; i < r->nr_regions; i++) {
+		json_open(NULL, '{');
+		json_int("start", r->region[i].start);
+		json_int("end", r->region[i].end);
+		json_str("name", r->region[i].name);
+		json_close('}');
+	}
+	json_close(']');
+	json_open("shots", '[');
+	for (i = 0; i < r->nr_shots; i++) {
+		json_open(NULL, '{');
+		json_num("time", r->shot[i].time);
+		json_open("cells", '[');
+		for (k = 0; k < r->shot[i].nr; k++) {
+			const struct cell *c = &r->shot[i].cell[k];
+
+			json_open(NULL, '[');
+			json_int(NULL, c->addr);
+			json_int(NULL, c->referenced);
+			json_int(NULL, c->idle);
+			json_int(NULL, c->untracked);
+			json_close(']');
+		}
+		json_close(']');
+		json_close('}');
+	}
+	json_close(']');
+	json_close('}');
+}
