@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The Foliage benchmark: what one operation of memory management costs per page.
+ *
+ * An operation prepares its memory, times exactly the part it is named after between meter_begin()
+ * and meter_end(), checks that the part did what it should have done, and gives everything back. It
+ * runs in a process of its own, several rounds in a row; the first warms up, the median of the
+ * others is the figure. Anything unexpected ends the process through fail(): no figure is better
+ * than a false one.
+ */
+#ifndef FOLIAGE_BENCH_H
+#define FOLIAGE_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PAGE		4096UL
+#define FOLIO_4K	PAGE
+#define FOLIO_64K	(64UL << 10)
+#define FOLIO_2M	(2UL << 20)
+#define MiB		(1UL << 20)
+
+struct bench;
+
+/**
+ * struct op - one row of the benchmark
+ * @name: what the row is called, the key under which kernels are compared
+ * @area: rows of one area share a colour in the picture
+ * @unit: what @run counts
+ * @run: one round, the meter used exactly once
+ * @size: folio size of the test's memory, or bytes per call where @run says so
+ */
+struct op {
+	const char *name;
+	const char *area;
+	const char *unit;
+	void (*run)(struct bench *b);
+	size_t size;
+};
+
+extern const struct op ops[];
+
+/**
+ * struct bench - one run of one operation
+ * @size: bytes of memory under test, a multiple of 2 MiB
+ * @call: bytes of the idle bitmap per call, a power of two
+ * @sharers: processes that map the shared pages, the test's own among them
+ * @vmas: one-page mappings for the rows that count VMAs
+ * @ns: metered time; the guest counts instructions as nanoseconds under scripts/vm --icount
+ * @flushes: metered TLB flushes, -1 where the kernel does not count them
+ */
+struct bench {
+	const struct op *op;
+	size_t size;
+	size_t call;
+	int sharers;
+	int vmas;
+	uint64_t units;
+	uint64_t ns;
+	int64_t flushes;
+	uint64_t start_ns;
+	int64_t start_flushes;
+};
+
+/* meter.c: time and flushes */
+void meter_begin(struct bench *b);
+void meter_end(struct bench *b, uint64_t units);
+
+/* util.c: failing clearly, files, processes */
+void fail(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
+long must_(long result, const char *what);
+#define must(call) must_((long)(call), #call)
+void *need_memory(size_t bytes);
+int open_file(const char *path, int flags);
+void put(const char *path, const char *text);
+void read_fully(int fd, void *buf, size_t bytes, off_t at, const char *path);
+void pin_here(void);
+void settle(void);
+void wait_child(pid_t pid);
+pid_t *sharers_start(int n);
+void sharers_stop(pid_t *pids, int n);
+
+/* settings.c: what the operations change in the system, put back after each of them */
+void settings_save(void);
+void settings_restore(void);
+void settings_steady(void);
+void settings_folio(size_t folio);
+void zram_swap_on(size_t bytes);
+void zram_swap_off(void);
+
+/**
+ * struct region - the memory under test: one VMA, PROT_NONE neighbours keep others from merging
+ * @mem: start, aligned to 2 MiB
+ * @len: bytes
+ * @folio: size of the folios that populate it
+ * @base: the whole reservation, @base_len bytes
+ */
+struct region {
+	char *mem;
+	size_t len;
+	size_t folio;
+	char *base;
+	size_t base_len;
+};
+
+/* region.c */
+struct region region_map(const struct bench *b, size_t folio, int extra_flags);
+struct region region_new(const struct bench *b, size_t folio);
+void region_free(struct region *r);
+void region_populate(const struct region *r);
+uint64_t *region_pagemap(const struct region *r);
+uint64_t *region_pfns(const struct region *r);
+size_t region_misfit(const struct region *r);
+void region_check(const struct region *r);
+size_t region_count(const struct region *r, uint64_t pagemap_bits);
+size_t anon_huge_bytes(void);
+void drain_lru(void);
+void forget_tlb(void);
+
+#define NO_PAGE		SIZE_MAX
+#define PM_SWAP		(1ULL << 62)
+#define PM_PRESENT	(1ULL << 63)
+
+/* dense.c */
+struct region region_dense(const struct bench *b, size_t folio, size_t frames);
+void region_split(struct region *r, size_t folio);
+
+/* One per area */
+void idle_mark(struct bench *b);
+void idle_read(struct bench *b);
+void idle_mark_shared(struct bench *b);
+void idle_read_shared(struct bench *b);
+void idle_read_free(struct bench *b);
+void kpageflags_read(struct bench *b);
+void kpagecount_read(struct bench *b);
+void kpagecgroup_read(struct bench *b);
+void pagemap_read(struct bench *b);
+void mlock_lock(struct bench *b);
+void mlock_unlock(struct bench *b);
+void mlock_unmap(struct bench *b);
+void mlock_populate(struct bench *b);
+void fork_exit(struct bench *b);
+void fork_exit_shared(struct bench *b);
+void fork_unmap(struct bench *b);
+void fork_vmas(struct bench *b);
+void fork_chain(struct bench *b);
+void reclaim_lazyfree(struct bench *b);
+void reclaim_zram(struct bench *b);
+void move_nodes(struct bench *b);
+void uffd_copy(struct bench *b);
+void uffd_zeropage(struct bench *b);
+void uffd_move(struct bench *b);
+void uffd_fault(struct bench *b);
+void thp_collapse(struct bench *b);
+void thp_split_pmd(struct bench *b);
+void thp_split_folio(struct bench *b);
+
+#endif

@@ -1,0 +1,505 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# pagewatch against a program with a known access pattern, and against bad input. TAP on stdout.
+#   PAGEWATCH=path TOUCHER=path ./pagewatch.sh      as root, on any kernel with CONFIG_IDLE_PAGE_TRACKING
+# Without TOUCHER, toucher.c beside this file is compiled.
+
+PW=${PAGEWATCH:-pagewatch}
+here=$(cd "$(dirname "$0")" && pwd)
+dir=$(mktemp -d) || exit 1
+MIB=64
+HOT=25
+THP=/sys/kernel/mm/transparent_hugepage
+CG=/sys/fs/cgroup
+nr=0
+failed=0
+cleanup_cg=
+pid=
+saved=
+
+# ---- TAP ----
+
+# check NAME COMMAND...: ok when the command succeeds; what it says goes to the log
+check() {
+	local name=$1
+
+	shift
+	nr=$((nr + 1))
+	if "$@" >"$dir/log" 2>&1; then
+		echo "ok $nr $name"
+	else
+		echo "not ok $nr $name"
+		sed 's/^/# /' "$dir/log" | head -30
+		failed=$((failed + 1))
+	fi
+}
+
+skip() {
+	nr=$((nr + 1))
+	echo "ok $nr $1 # SKIP $2"
+}
+
+# fails WITH STATUS and TEXT in stderr: fails STATUS TEXT COMMAND...
+fails() {
+	local want=$1 text=$2 got
+
+	shift 2
+	"$@" >"$dir/out" 2>"$dir/err"
+	got=$?
+	cat "$dir/out" "$dir/err"
+	echo "status $got, expected $want and '$text'"
+	[ $got = "$want" ] && grep -q -- "$text" "$dir/err"
+}
+
+# value of a Python expression over the JSON document d in a file
+j() {
+	python3 -c 'import json, sys
+d = json.load(open(sys.argv[1]))
+print(eval(sys.argv[2]))' "$1" "$2"
+}
+
+# true when the expression over the JSON is
+holds() {
+	cat "$1"
+	[ "$(j "$1" "bool($2)")" = True ]
+}
+
+# ---- the watched program ----
+
+start() {
+	local i
+
+	"$toucher" "$@" >"$dir/ready" 2>&1 &
+	pid=$!
+	for i in $(seq 300); do
+		grep -q ^ready "$dir/ready" && return
+		kill -0 $pid 2>/dev/null || break
+		sleep 0.1
+	done
+	echo "# toucher $* did not start: $(cat "$dir/ready")"
+	return 1
+}
+
+stop() {
+	[ -n "$pid" ] && kill $pid 2>/dev/null && wait $pid 2>/dev/null
+	pid=
+}
+
+remember() {
+	saved="$saved $1=$(sed 's/.*\[\(.*\)\].*/\1/' "$1")"
+}
+
+finish() {
+	local s
+
+	stop
+	for s in $saved; do
+		echo "${s#*=}" >"${s%%=*}"
+	done
+	[ -n "$cleanup_cg" ] && rmdir "$cleanup_cg"
+	rm -rf "$dir"
+}
+trap finish EXIT
+
+# Of kind $2 in the last interval of $1: $3 MiB in all, HOT per cent of it referenced, give or take.
+pattern() {
+	holds "$1" "(lambda k: abs(k['referenced'] - $3 * 2**20 * $HOT / 100) < 3 * 2**20 and
+abs(k['idle'] - $3 * 2**20 * (100 - $HOT) / 100) < 3 * 2**20)(d['intervals'][-1]['kinds']['$2'])"
+}
+
+watch_pattern() {
+	"$PW" wss -p $pid -i 0.5 -n 2 -v --json >"$dir/wss.json" && pattern "$dir/wss.json" "$1" "$2"
+}
+
+# ---- wss ----
+
+test_kind() {
+	local kind=$1 vma=$2 size=$3
+
+	if [ "$kind" = 64k ] && ! echo madvise >$THP/hugepages-64kB/enabled 2>/dev/null; then
+		skip "wss: $kind" "the kernel has no 64 KiB folios"
+		return
+	fi
+	if [ "$kind" = thp ] && ! echo madvise >$THP/hugepages-2048kB/enabled 2>/dev/null; then
+		skip "wss: $kind" "the kernel has no huge pages per size"
+		return
+	fi
+	start $MIB "$kind" $HOT
+	check "wss -p: known pattern, $kind" watch_pattern "$vma" "$size"
+	stop
+	[ "$kind" = 64k ] && echo never >$THP/hugepages-64kB/enabled
+}
+
+test_file() {
+	start $MIB file $HOT "$dir/shm"
+	check "wss -p: known pattern, file on tmpfs" watch_pattern shmem $MIB
+	stop
+}
+
+rss_agrees() {
+	local rss
+
+	rss=$(awk '/^Rss/ { print $2 }' /proc/$pid/smaps_rollup)
+	pss=$(awk '/^Pss:/ { print $2 }' /proc/$pid/smaps_rollup)
+	"$PW" wss -p $pid -i 0.1 -n 1 --json >"$dir/rss.json" || return
+	echo "smaps_rollup: Rss $rss kB, Pss $pss kB"
+	holds "$dir/rss.json" "(lambda i: abs(i['rss'] - $rss * 1024) < 2**18 and
+abs(i['pss'] - $pss * 1024) < 2**19)(d['intervals'][0])"
+}
+
+cumulative() {
+	"$PW" wss -p $pid -i 0.3 -n 4 --cumulative --json >"$dir/cum.json" || return
+	holds "$dir/cum.json" "d['mode'] == 'cumulative' and len(d['intervals']) == 4 and
+all(a['referenced'] <= b['referenced'] + 2**16 for a, b in zip(d['intervals'], d['intervals'][1:])) and
+d['intervals'][3]['seconds'] > 1.1 and d['intervals'][3]['referenced'] >= $MIB * 2**20 * $HOT // 100"
+}
+
+text_lines() {
+	"$PW" wss -p $pid -i 0.2 -n 2 -v >"$dir/text" || return
+	cat "$dir/text"
+	[ "$(grep -c ' total ' "$dir/text")" = 2 ] && [ "$(grep -c ' anon ' "$dir/text")" = 2 ] &&
+		grep -q 'REFERENCED  *IDLE  *UNTRACKED  *RSS  *PSS' "$dir/text"
+}
+
+all_machine() {
+	"$PW" wss --all -i 0.5 -n 1 -v --json >"$dir/all.json" || return
+	holds "$dir/all.json" "d['intervals'][0]['kinds']['anon']['referenced'] >= ($MIB * $HOT / 100 - 2) * 2**20 and
+d['intervals'][0]['kinds']['anon']['idle'] >= ($MIB * (100 - $HOT) / 100 - 2) * 2**20 and
+d['intervals'][0]['rss'] >= $MIB * 2**20"
+}
+
+interrupted() {
+	"$PW" wss -p $pid -i 0.2 --json >"$dir/int.json" &
+	local watcher=$!
+
+	sleep 2
+	kill -INT $watcher
+	wait $watcher || return
+	holds "$dir/int.json" "d['ended'] == 'interrupted' and len(d['intervals']) >= 1"
+}
+
+# Marking and reading 64 MiB takes calls by the piece, not by the page.
+few_calls() {
+	strace -f -o "$dir/strace" "$PW" wss -p $pid -i 0.1 -n 1 >/dev/null || return
+	grep -cE 'pread64|pwrite64' "$dir/strace"
+	! grep -qE '(pread64|pwrite64)\(.*, 8, [0-9]+\) = 8$' "$dir/strace" &&
+		[ "$(grep -cE 'pread64|pwrite64' "$dir/strace")" -lt 2000 ]
+}
+
+test_wss() {
+	test_kind 4k anon $MIB
+	test_kind 64k anon $MIB
+	test_kind thp anon $MIB
+	test_kind half anon $((MIB / 2))
+	test_kind shmem shmem $MIB
+	test_file
+	start $MIB 4k $HOT
+	check "wss: RSS and PSS agree with smaps_rollup" rss_agrees
+	check "wss --cumulative: referenced grows" cumulative
+	check "wss -v: text" text_lines
+	check "wss --all" all_machine
+	check "wss: an interrupt ends it well" interrupted
+	if command -v strace >/dev/null; then
+		check "wss: no call per page" few_calls
+	else
+		skip "wss: no call per page" "no strace"
+	fi
+	stop
+}
+
+cgroup_pattern() {
+	"$PW" wss -C "$1" -i 0.5 -n 2 -v --json >"$dir/cg.json" && pattern "$dir/cg.json" anon $MIB
+}
+
+test_cgroup() {
+	echo +memory >$CG/cgroup.subtree_control 2>/dev/null
+	if ! mkdir $CG/pagewatch-test || ! [ -e $CG/pagewatch-test/memory.stat ]; then
+		skip "wss -C" "no cgroup v2 with a memory controller at $CG"
+		skip "types -C" "no cgroup v2 with a memory controller at $CG"
+		return
+	fi
+	cleanup_cg=$CG/pagewatch-test
+	echo $BASHPID >$cleanup_cg/cgroup.procs
+	start $MIB 4k $HOT
+	echo $BASHPID >$CG/cgroup.procs
+	check "wss -C: known pattern, by name" cgroup_pattern pagewatch-test
+	check "wss -C: known pattern, by path" cgroup_pattern $CG/pagewatch-test
+	check "types -C: the cgroup's frames" types_holds \
+		"d['total_bytes'] in range(($MIB - 2) * 2**20, ($MIB + 8) * 2**20)" -C pagewatch-test -f anonymous
+	live_cgroup_ages
+	stop
+}
+
+# ---- heatmap and report ----
+
+is_png() {
+	[ "$(head -c 8 "$1" | od -An -tx1 | tr -d ' \n')" = 89504e470d0a1a0a ]
+}
+
+is_svg() {
+	head -c 400 "$1" | grep -q '<svg' && tail -n 2 "$1" | grep -q '</svg>'
+}
+
+draw_png() {
+	"$PW" heatmap -p $pid -i 0.2 -n 4 -o "$dir/map.png" --record "$dir/map.record" &&
+		is_png "$dir/map.png" && tail -n 1 "$dir/map.record" | grep -x 'end 4' &&
+		head -n 1 "$dir/map.record" | grep -x 'pagewatch-record 1' &&
+		! ls "$dir" | grep tmp-
+}
+
+record_pattern() {
+	"$PW" report "$dir/map.record" --json >"$dir/map.json" || return
+	[ "$(j "$dir/map.json" "(lambda c: len(d['shots']) == 4 and
+abs(sum(x[1] for x in c) * 4096 - $MIB * 2**20 * $HOT / 100) < 3 * 2**20 and
+abs(sum(x[2] for x in c) * 4096 - $MIB * 2**20 * (100 - $HOT) / 100) < 4 * 2**20)(d['shots'][-1]['cells'])")" = True ]
+}
+
+redraw() {
+	"$PW" report "$dir/map.record" -o "$dir/re.svg" && is_svg "$dir/re.svg" &&
+		"$PW" report "$dir/map.record" -o "$dir/re.png" && is_png "$dir/re.png" &&
+		"$PW" report "$dir/map.record" | grep -q 'toucher.*4 intervals'
+}
+
+heatmap_json() {
+	"$PW" heatmap -p $pid -i 0.1 -n 2 --json >"$dir/h.json" &&
+		[ "$(j "$dir/h.json" "d['comm'] == 'toucher' and len(d['shots']) == 2")" = True ]
+}
+
+test_heatmap() {
+	start $MIB 4k $HOT
+	check "heatmap: png and record" draw_png
+	check "report --json: known pattern" record_pattern
+	check "report: svg and png from the record" redraw
+	check "heatmap --json" heatmap_json
+	stop
+	head -c 700 "$dir/map.record" >"$dir/cut.record"
+	grep -v ^end "$dir/map.record" >"$dir/noend.record"
+	sed '1s/1$/9/' "$dir/map.record" >"$dir/new.record"
+	sed '/^shot/{n;s/^[0-9a-f]* /zz /}' "$dir/map.record" >"$dir/bad.record"
+	check "report: truncated in a line" fails 1 "is cut short" "$PW" report "$dir/cut.record"
+	check "report: truncated before the end" fails 1 "is cut short" "$PW" report "$dir/noend.record"
+	check "report: a later format" fails 1 "format 9" "$PW" report "$dir/new.record"
+	check "report: a bad line" fails 1 "line [0-9]*:" "$PW" report "$dir/bad.record"
+	check "report: no record at all" fails 1 "is no record" "$PW" report "$0"
+	check "report: missing file" fails 1 "No such file" "$PW" report "$dir/none"
+	check "report: which file?" fails 2 "give one FILE" "$PW" report
+}
+
+# ---- types ----
+
+types_holds() {
+	local expr=$1
+
+	shift
+	"$PW" types --json "$@" >"$dir/types.json" && head -c 2000 "$dir/types.json" &&
+		[ "$(j "$dir/types.json" "bool($expr)")" = True ]
+}
+
+filters_add_up() {
+	local on off all
+
+	on=$("$PW" types -p $pid -f referenced | awk '/^total/ { print $2 }')
+	off=$("$PW" types -p $pid -f ~referenced | awk '/^total/ { print $2 }')
+	all=$("$PW" types -p $pid | awk '/^total/ { print $2 }')
+	echo "$on + $off = $all"
+	[ "$all" -gt 1000 ] && [ $((on + off)) -ge $((all - 8)) ] && [ $((on + off)) -le $((all + 8)) ]
+}
+
+test_types() {
+	start $MIB 4k $HOT
+	check "types: the whole machine" types_holds \
+		"d['total_bytes'] >= 2**28 and sum(t['pages'] for t in d['types']) == d['total_pages']"
+	check "types -f: long names" types_holds \
+		"d['types'] and all('buddy' in t['names'] for t in d['types'])" -f buddy
+	check "types -f: short name, both, and not" types_holds \
+		"d['types'] and all('lru' in t['names'] and 'mmap' in t['names'] and 'anonymous' not in t['names']
+for t in d['types'])" -f l,M:mmap -f ~anonymous
+	check "types -p: anonymous memory" types_holds \
+		"d['total_bytes'] in range($MIB * 2**20, ($MIB + 4) * 2**20)" -p $pid -f anonymous
+	check "types -p: filters add up" filters_add_up
+	check "types --list-flags" eval "[ \$('$PW' types -l | wc -l) -ge 27 ]"
+	stop
+	check "types: unknown flag" fails 2 "no flag 'lur'" "$PW" types -f lur
+	check "types: impossible filter" fails 2 "not have it" "$PW" types -f lru,~lru
+	check "types: no such process" fails 1 "no process" "$PW" types -p 4000000
+}
+
+# ---- ages ----
+
+saved_ages() {
+	printf 'age anon file unevictable period_ms=5000 sweeps=12\n'
+	printf '%s\n' '0 1048576 4096 0' '1 2097152 0 0' '2 0 8192 0' '4 0 0 0' '8 0 0 65536' \
+		'16 0 0 0' '32 0 0 0' '64 3221225472 0 0' '128+ 0 12288 0'
+}
+
+ages_table() {
+	"$PW" ages --file "$dir/ages" >"$dir/table" || return
+	cat "$dir/table"
+	grep -q 'a sweep every 5 s, 12 so far' "$dir/table" && grep -q '^   64 .*3.0G.*█' "$dir/table" &&
+		[ "$(grep -cE '^ +[0-9]+\+? ' "$dir/table")" -ge 9 ]
+}
+
+ages_json() {
+	"$PW" ages --file "$dir/ages" --json >"$dir/ages.json" &&
+		holds "$dir/ages.json" "d['sweeps'] == 12 and d['period_ms'] == 5000 and len(d['ages']) == 9 and
+d['ages'][7]['anon'] == 3 * 2**30 and d['ages'][8]['age'] == '128+'"
+}
+
+ages_prom() {
+	"$PW" ages --file "$dir/ages" -C 'a"b\c' --prometheus "$dir/idle.prom" || return
+	cat "$dir/idle.prom"
+	grep -qF 'foliage_idle_age_bytes{kind="anon",age="64",cgroup="a\"b\\c"} 3221225472' "$dir/idle.prom" &&
+		grep -q '^# TYPE foliage_idle_age_bytes gauge' "$dir/idle.prom" &&
+		grep -q '^# HELP foliage_idle_age_bytes ' "$dir/idle.prom" &&
+		[ "$(grep -c '^foliage_idle_age_bytes{' "$dir/idle.prom")" = 27 ] && ! ls "$dir" | grep tmp-
+}
+
+test_ages() {
+	saved_ages >"$dir/ages"
+	check "ages --file: table" ages_table
+	check "ages --file: JSON" ages_json
+	check "ages --prometheus" ages_prom
+	sed '1s/period_ms=5000/period_ms=0/' "$dir/ages" >"$dir/off"
+	head -n 5 "$dir/ages" >"$dir/short"
+	sed '3s/2097152/many/' "$dir/ages" >"$dir/bad"
+	check "ages: sweeps are off" fails 1 "echo 60000 >" "$PW" ages --file "$dir/off"
+	check "ages: cut short" fails 1 "line 6: the histogram is cut short" "$PW" ages --file "$dir/short"
+	check "ages: a bad number" fails 1 "line 3:" "$PW" ages --file "$dir/bad"
+	check "ages: missing file" fails 1 "No such file" "$PW" ages --file "$dir/none"
+	check "ages: unwritable output" fails 1 "cannot write" \
+		"$PW" ages --file "$dir/ages" --prometheus /proc/none/idle.prom
+	check "ages: no such cgroup" fails 1 "no cgroup" "$PW" ages -C none-such
+	if [ -e /sys/kernel/mm/page_idle/ages ]; then
+		live_ages
+	else
+		check "ages: the kernel has none" fails 1 "lacks CONFIG_FOLIAGE_IDLE" "$PW" ages
+	fi
+}
+
+PERIOD=/sys/kernel/mm/page_idle/scan_period_ms
+
+# In the last sweeps the hot part was used, the rest was not.
+ages_pattern() {
+	"$PW" ages "$@" --json >"$dir/live.json" &&
+		holds "$dir/live.json" "d['sweeps'] >= 4 and
+sum(a['anon'] for a in d['ages'][:2]) >= ($MIB * $HOT / 100 - 2) * 2**20 and
+sum(a['anon'] for a in d['ages'][2:]) >= ($MIB * (100 - $HOT) / 100 - 2) * 2**20"
+}
+
+live_ages() {
+	remember $PERIOD
+	echo 0 >$PERIOD
+	check "ages: live, off" fails 1 "echo 60000 >" "$PW" ages
+	echo 1000 >$PERIOD
+	start $MIB 4k $HOT
+	sleep 9
+	check "ages: live, known pattern" ages_pattern
+	stop
+	echo 0 >$PERIOD
+}
+
+live_cgroup_ages() {
+	[ -e $CG/pagewatch-test/memory.idle_ages ] || return
+	remember $PERIOD
+	echo 1000 >$PERIOD
+	sleep 9
+	check "ages -C: live, known pattern" ages_pattern -C pagewatch-test
+	echo 0 >$PERIOD
+}
+
+# ---- what goes wrong ----
+
+exits_meanwhile() {
+	start $MIB 4k $HOT
+	(sleep 3; kill $pid) &
+	"$PW" wss -p $pid -i 0.3 --json >"$dir/gone.json" 2>"$dir/err" || return
+	cat "$dir/err"
+	grep -q 'has exited after [0-9]* complete' "$dir/err" &&
+		holds "$dir/gone.json" "d['ended'] == 'exited' and len(d['intervals']) >= 1"
+}
+
+exits_at_once() {
+	start $MIB 4k $HOT
+	(sleep 1; kill $pid) &
+	fails 1 "exited after 0 complete intervals" "$PW" wss -p $pid -i 60
+}
+
+heatmap_exits() {
+	start $MIB 4k $HOT
+	(sleep 3; kill $pid) &
+	"$PW" heatmap -p $pid -i 0.3 -n 1000 -o "$dir/gone.png" 2>"$dir/err" &&
+		grep -q 'has exited' "$dir/err" && is_png "$dir/gone.png"
+}
+
+help_and_version() {
+	local c
+
+	"$PW" --help | grep -q 'usage: pagewatch' && "$PW" --version | grep -q '^pagewatch ' || return
+	for c in wss heatmap report types ages; do
+		"$PW" $c --help | grep -q "usage: pagewatch $c" && "$PW" $c --version | grep -q '^pagewatch ' ||
+			return
+	done
+}
+
+full_disk() {
+	fails 1 "cannot write the output" eval '"$PW" types --list-flags >/dev/full'
+}
+
+test_bad_input() {
+	check "--help and --version, of all" help_and_version
+	check "no command" fails 2 "usage:" "$PW"
+	check "unknown command" fails 2 "no command 'wsss'" "$PW" wsss
+	check "unknown option" fails 2 "unrecognized option" "$PW" wss --frobnicate
+	check "no target" fails 2 "give one of" "$PW" wss
+	check "two targets" fails 2 "give one of" "$PW" wss -p 1 --all
+	check "a word too many" fails 2 "one word too many" "$PW" wss -p 1 here
+	check "bad PID" fails 2 "no process ID" "$PW" wss -p 12x
+	check "negative interval" fails 2 "no interval" "$PW" wss -p 1 -i -1
+	check "interval of no number" fails 2 "no interval" "$PW" wss -p 1 -i nan
+	check "bad count" fails 2 "no count" "$PW" wss -p 1 -n 0
+	check "no such process" fails 1 "no process 4000000" "$PW" wss -p 4000000
+	check "a kernel thread" fails 1 "kernel thread" "$PW" wss -p 2
+	check "no such cgroup" fails 1 "no cgroup" "$PW" wss -C none-such
+	check "heatmap: nothing to write" fails 2 "nothing to do" "$PW" heatmap -p 1
+	check "heatmap: strange suffix" fails 2 "ends in .png or .svg" "$PW" heatmap -p 1 -o map.gif
+	check "heatmap: unwritable picture" fails 1 "cannot write" "$PW" heatmap -p $$ -o /proc/none/map.png
+	check "heatmap: unwritable record" fails 1 "cannot write" "$PW" heatmap -p $$ --record /proc/none/r
+	check "heatmap: no gnuplot" fails 1 "gnuplot is not installed" \
+		env PATH=/nowhere "$(command -v "$PW")" heatmap -p $$ -o "$dir/x.png"
+	check "output: no space" full_disk
+	check "the process exits: what was seen is kept" exits_meanwhile
+	check "the process exits before there is anything" exits_at_once
+	check "the process exits: a heatmap of what was seen" heatmap_exits
+	check "not root: wss" fails 1 "needs root" setpriv --reuid=65534 --clear-groups "$PW" wss -p $$
+	check "not root: types" fails 1 "needs root" setpriv --reuid=65534 --clear-groups "$PW" types
+	check "root without CAP_SYS_ADMIN" fails 1 "needs root.*hides frame numbers" \
+		setpriv --bounding-set=-sys_admin "$PW" wss -p $$
+}
+
+
+[ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 4; }
+if ! [ -e /sys/kernel/mm/page_idle/bitmap ]; then
+	echo "1..0 # SKIP the kernel lacks CONFIG_IDLE_PAGE_TRACKING"
+	exit 4
+fi
+command -v "$PW" >/dev/null || { echo "Bail out! no pagewatch at $PW: set PAGEWATCH"; exit 1; }
+PW=$(command -v "$PW")
+toucher=${TOUCHER:-$dir/toucher}
+if [ -z "$TOUCHER" ] && ! ${CC:-cc} -O2 -o "$toucher" "$here/toucher.c"; then
+	echo "Bail out! cannot compile toucher.c: set TOUCHER"
+	exit 1
+fi
+
+echo "TAP version 13"
+for f in $THP/hugepages-64kB/enabled $THP/hugepages-2048kB/enabled; do
+	[ -e $f ] && remember $f
+done
+test_wss
+test_cgroup
+test_heatmap
+test_types
+test_ages
+test_bad_input
+echo "1..$nr"
+echo "# $((nr - failed)) passed, $failed failed"
+[ $failed = 0 ]
