@@ -10,7 +10,7 @@
 #define _LINUX_IDLE_AGES_H
 
 #include <linux/jump_label.h>
-#include <linux/page-flags.h>
+#include <linux/page_idle.h>
 
 struct folio;
 struct page;

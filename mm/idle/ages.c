@@ -17,25 +17,25 @@
  *    which the next sweep counts as a reference.
  *
  * Locks
- *	period_mutex	period, thread: taken by the sysfs file only
- *	  RCU		age_map: hooks read it, the last reader lets it go
- *	snapshot_mutex	in histogram.c, inside or outside of nothing else
- * The thread takes no period_mutex, so that it can be stopped under it.
+ *	period_mutex		period, thread: taken by the sysfs file only
+ *	  snapshot_mutex	in histogram.c; the innermost
+ *	RCU			age_map: hooks read it, the last reader lets it go
+ * The thread takes no period_mutex, so that it can be stopped under it. It alone adds
+ * chunks to the map and replaces it, but for the beginning and the end.
  */
 #include <linux/freezer.h>
 #include <linux/kobject.h>
 #include <linux/kthread.h>
 #include <linux/memblock.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/sysfs.h>
-#include <linux/vmalloc.h>
 #include <linux/wait.h>
 
 #include "ages.h"
 #include "idle.h"
 
 #define IDLE_PERIOD_MIN_MS	1000
-#define IDLE_AGE_WINDOW		(SZ_128M >> PAGE_SHIFT)
 
 DEFINE_STATIC_KEY_FALSE(idle_ages_key);
 
@@ -45,30 +45,81 @@ static unsigned int period_ms;
 static struct task_struct *thread;
 static DECLARE_WAIT_QUEUE_HEAD(thread_wait);
 
-static struct idle_age_map *idle_map_alloc(unsigned long nr)
+/* A map for all frames there are, sharing the chunks of @old if there is one. */
+static struct idle_age_map *idle_map_alloc(const struct idle_age_map *old)
 {
-	struct idle_age_map *map = vzalloc(struct_size(map, age, nr));
+	unsigned long nr = DIV_ROUND_UP(max_pfn, IDLE_AGE_CHUNK);
+	struct idle_age_map *map = kvzalloc(struct_size(map, chunk, nr), GFP_KERNEL);
 
-	if (map)
-		map->nr = nr;
+	if (!map)
+		return NULL;
+	map->nr = nr;
+	if (old)
+		memcpy(map->chunk, old->chunk, old->nr * sizeof(*old->chunk));
 	return map;
 }
 
-/* Put @map in place of the old one, which goes once no hook reads it. */
-static void idle_map_replace(struct idle_age_map *map)
+/* Put @map in place of the old one and return that once no hook reads it. */
+static struct idle_age_map *idle_map_replace(struct idle_age_map *map)
 {
 	struct idle_age_map *old = rcu_replace_pointer(age_map, map, true);
 
 	synchronize_rcu();
-	vfree(old);
+	return old;
 }
 
-/* The age byte of a frame, or NULL past the end. RCU read lock held. */
+static void idle_map_free(struct idle_age_map *map)
+{
+	unsigned long i;
+
+	for (i = 0; i < map->nr; i++)
+		kvfree(map->chunk[i]);
+	kvfree(map);
+}
+
+/*
+ * The age byte of a frame, or NULL where none is kept. RCU read lock held. A chunk is
+ * zeroed before it is published; pairs with smp_store_release() in idle_map_chunk().
+ */
 static u8 *idle_age_of(unsigned long pfn)
 {
 	struct idle_age_map *map = rcu_dereference(age_map);
+	u8 *chunk;
 
-	return map && pfn < map->nr ? &map->age[pfn] : NULL;
+	if (!map || pfn / IDLE_AGE_CHUNK >= map->nr)
+		return NULL;
+	chunk = smp_load_acquire(&map->chunk[pfn / IDLE_AGE_CHUNK]);
+	return chunk ? &chunk[pfn % IDLE_AGE_CHUNK] : NULL;
+}
+
+/* Does any memory of the chunk at @start exist? */
+static bool idle_chunk_online(unsigned long start)
+{
+	unsigned long pfn, end = min(start + IDLE_AGE_CHUNK, max_pfn);
+
+	for (pfn = start; pfn < end; pfn += pageblock_nr_pages)
+		if (pfn_to_online_page(pfn))
+			return true;
+	return false;
+}
+
+/*
+ * The ages of the chunk at @start, made now if there is memory and it was not seen
+ * before. Returns false when there is no memory to make it; *@ages is NULL for a hole.
+ */
+static bool idle_map_chunk(struct idle_age_map *map, unsigned long start, u8 **ages)
+{
+	u8 **slot = &map->chunk[start / IDLE_AGE_CHUNK];
+
+	*ages = *slot;
+	if (*ages || !idle_chunk_online(start))
+		return true;
+	*ages = kvzalloc(IDLE_AGE_CHUNK, GFP_KERNEL);
+	if (!*ages)
+		return false;
+	/* Pairs with smp_load_acquire() in idle_age_of(). */
+	smp_store_release(slot, *ages);
+	return true;
 }
 
 void __idle_ages_touch(struct folio *folio)
@@ -112,16 +163,14 @@ void __idle_ages_forget(struct page *page)
  * @referenced: an Accessed bit was found
  *
  * A touch that comes meanwhile must not be overwritten: hence the exchange.
+ *
+ * Context: any, page table locks included.
  */
 void idle_age_finish(struct idle_age_book *book, struct folio *folio, bool referenced)
 {
-	unsigned long pfn = folio_pfn(folio);
-	u8 *age, old, new;
+	u8 *age = &book->ages[folio_pfn(folio) - book->start];
+	u8 new, old = READ_ONCE(*age);
 
-	if (pfn >= book->map->nr)
-		return;
-	age = &book->map->age[pfn];
-	old = READ_ONCE(*age);
 	do {
 		new = idle_age_next(old, referenced);
 	} while (!try_cmpxchg(age, &old, new));
@@ -132,60 +181,67 @@ void idle_age_finish(struct idle_age_book *book, struct folio *folio, bool refer
  * idle_age_keep - a folio's mappings could not be visited: count it as it is
  * @book: the accounts of this sweep
  * @folio: the folio
+ *
+ * Context: any.
  */
 void idle_age_keep(struct idle_age_book *book, struct folio *folio)
 {
-	unsigned long pfn = folio_pfn(folio);
-	u8 age;
+	u8 age = READ_ONCE(book->ages[folio_pfn(folio) - book->start]);
 
-	if (pfn >= book->map->nr)
-		return;
-	age = READ_ONCE(book->map->age[pfn]);
 	idle_snapshot_add(book, folio, age == IDLE_AGE_TOUCHED ? 0 : age);
 }
 
-/* One window of all memory. False when there is no memory to do it. */
-static bool idle_ages_window(struct idle_age_book *book, unsigned long start)
+/* One chunk's frames. False when there is no memory to do it. */
+static bool idle_ages_window(struct idle_age_book *book, struct idle_age_map *map,
+			     unsigned long start)
 {
-	unsigned long nr = min_t(unsigned long, IDLE_AGE_WINDOW, book->map->nr - start);
-	struct idle_sweep *s = idle_sweep_alloc(IDLE_AGE, nr);
+	struct idle_sweep *s;
 
+	if (!idle_map_chunk(map, start, &book->ages))
+		return false;
+	if (!book->ages)
+		return true;
+	s = idle_sweep_alloc(IDLE_AGE, min(IDLE_AGE_CHUNK, max_pfn - start));
 	if (!s)
 		return false;
 	s->start = start;
 	s->book = book;
+	book->start = start;
 	idle_sweep_run(s);
 	idle_sweep_free(s);
 	return true;
 }
 
-/* Memory was added since the map was made: a longer map with the same ages. */
+/* Memory was added since the map was made: a longer map over the same chunks. */
 static struct idle_age_map *idle_map_fit(void)
 {
 	struct idle_age_map *map = rcu_dereference_protected(age_map, true), *longer;
 
-	if (map->nr >= max_pfn)
+	if (map->nr * IDLE_AGE_CHUNK >= max_pfn)
 		return map;
-	longer = idle_map_alloc(max_pfn);
+	longer = idle_map_alloc(map);
 	if (!longer)
 		return map;
-	memcpy(longer->age, map->age, map->nr);
-	idle_map_replace(longer);
+	kvfree(idle_map_replace(longer));
 	return longer;
 }
 
-/* All memory, once. A sweep that is cut short publishes nothing. */
+/* All memory, once. A sweep that is cut short or lacks a table publishes nothing. */
 static bool idle_ages_sweep(u64 sweeps)
 {
-	struct idle_age_book book = { .map = idle_map_fit() };
-	unsigned long start;
+	struct idle_age_map *map = idle_map_fit();
+	struct idle_age_book book = {};
+	unsigned long i;
 	bool whole = true;
 
-	book.snap = idle_snapshot_alloc(sweeps);
+	book.snap = idle_snapshot_alloc(sweeps, idle_ages_period());
 	if (!book.snap)
 		return false;
-	for (start = 0; whole && start < book.map->nr; start += IDLE_AGE_WINDOW)
-		whole = !kthread_should_stop() && idle_ages_window(&book, start);
+	for (i = 0; whole && i < map->nr; i++) {
+		try_to_freeze();
+		whole = !kthread_should_stop() && idle_ages_window(&book, map, i * IDLE_AGE_CHUNK);
+	}
+	whole = whole && !book.incomplete;
 	if (whole)
 		idle_snapshot_publish(book.snap);
 	else
@@ -230,29 +286,30 @@ static int idle_ages_thread(void *unused)
 
 static int idle_ages_start(void)
 {
-	struct idle_age_map *map = idle_map_alloc(max_pfn);
+	struct idle_age_map *map = idle_map_alloc(NULL);
 	struct task_struct *task;
 
 	if (!map)
 		return -ENOMEM;
 	idle_map_replace(map);
+	static_branch_enable(&idle_ages_key);
 	task = kthread_run(idle_ages_thread, NULL, "kidle_ages");
 	if (IS_ERR(task)) {
-		idle_map_replace(NULL);
+		static_branch_disable(&idle_ages_key);
+		idle_map_free(idle_map_replace(NULL));
 		return PTR_ERR(task);
 	}
 	thread = task;
-	static_branch_enable(&idle_ages_key);
 	return 0;
 }
 
 static void idle_ages_stop(void)
 {
-	static_branch_disable(&idle_ages_key);
 	kthread_stop(thread);
 	thread = NULL;
+	static_branch_disable(&idle_ages_key);
 	idle_snapshot_publish(NULL);
-	idle_map_replace(NULL);
+	idle_map_free(idle_map_replace(NULL));
 }
 
 /**

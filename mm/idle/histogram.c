@@ -48,7 +48,7 @@ static bool idle_snapshot_prepare(struct idle_age_snapshot *snap)
 		return true;
 	for (memcg = mem_cgroup_iter(NULL, NULL, NULL); memcg;
 	     memcg = mem_cgroup_iter(NULL, memcg, NULL)) {
-		if (!idle_group_table(snap, cgroup_id(memcg->css.cgroup), GFP_KERNEL)) {
+		if (!idle_group_table(snap, memcg->css.serial_nr, GFP_KERNEL)) {
 			mem_cgroup_iter_break(NULL, memcg);
 			return false;
 		}
@@ -56,7 +56,7 @@ static bool idle_snapshot_prepare(struct idle_age_snapshot *snap)
 	return true;
 }
 
-/* Id of the cgroup that @folio is charged to; 0 for none. */
+/* Serial number of the memory cgroup that @folio is charged to; 0 for none. */
 static u64 idle_folio_group(struct folio *folio)
 {
 	struct mem_cgroup *memcg;
@@ -65,7 +65,7 @@ static u64 idle_folio_group(struct folio *folio)
 	rcu_read_lock();
 	memcg = folio_memcg(folio);
 	if (memcg)
-		id = cgroup_id(memcg->css.cgroup);
+		id = memcg->css.serial_nr;
 	rcu_read_unlock();
 	return id;
 }
@@ -84,16 +84,19 @@ static u64 idle_folio_group(struct folio *folio)
 /**
  * idle_snapshot_alloc - an empty snapshot
  * @sweeps: sweeps completed when this one is
+ * @period_ms: the period of the sweeps, in milliseconds
  *
- * Context: process, may sleep. Return: the snapshot, or NULL without memory.
+ * Context: process, may sleep.
+ * Return: the snapshot, or NULL without memory.
  */
-struct idle_age_snapshot *idle_snapshot_alloc(u64 sweeps)
+struct idle_age_snapshot *idle_snapshot_alloc(u64 sweeps, unsigned int period_ms)
 {
 	struct idle_age_snapshot *snap = kzalloc(sizeof(*snap), GFP_KERNEL);
 
 	if (!snap)
 		return NULL;
 	snap->sweeps = sweeps;
+	snap->period_ms = period_ms;
 	xa_init(&snap->groups);
 	if (idle_snapshot_prepare(snap))
 		return snap;
@@ -136,8 +139,8 @@ void idle_snapshot_publish(struct idle_age_snapshot *snap)
  * @folio: the folio, kept from being freed
  * @age: its age, not IDLE_AGE_TOUCHED
  *
- * Context: any; does not sleep. A cgroup made during the sweep whose table finds no
- * memory is left out of the per-cgroup tables until the next sweep.
+ * Context: any; does not sleep. A cgroup made during the sweep for which there is no
+ * memory at this moment makes the whole snapshot incomplete.
  */
 void idle_snapshot_add(struct idle_age_book *book, struct folio *folio, u8 age)
 {
@@ -153,20 +156,24 @@ void idle_snapshot_add(struct idle_age_book *book, struct folio *folio, u8 age)
 
 	if (!id)
 		return;
-	if (id != book->group_id || !book->group) {
+	if (id != book->group_id) {
 		book->group_id = id;
 		book->group = idle_group_table(book->snap, id, GFP_NOWAIT);
 	}
-	if (book->group)
+	if (!book->group)
+		book->incomplete = true;
+	else
 		book->group->bytes[bucket][kind] += folio_size(folio);
 }
 
-static void idle_table_print(struct seq_buf *out, const struct idle_age_table *table, u64 sweeps)
+/* @snap gives the header; NULL while no sweep is complete. */
+static void idle_table_print(struct seq_buf *out, const struct idle_age_snapshot *snap,
+			     const struct idle_age_table *table)
 {
 	unsigned int b;
 
 	seq_buf_printf(out, "age anon file unevictable period_ms=%u sweeps=%llu\n",
-		       idle_ages_period(), sweeps);
+		       snap ? snap->period_ms : idle_ages_period(), snap ? snap->sweeps : 0);
 	for (b = 0; b < IDLE_AGE_BUCKETS; b++)
 		seq_buf_printf(out, "%u%s %llu %llu %llu\n", idle_bucket_label(b),
 			       b == IDLE_AGE_BUCKETS - 1 ? "+" : "",
@@ -187,8 +194,7 @@ ssize_t idle_ages_emit(char *buf)
 
 	seq_buf_init(&out, buf, PAGE_SIZE);
 	mutex_lock(&snapshot_mutex);
-	idle_table_print(&out, published ? &published->all : &empty,
-			 published ? published->sweeps : 0);
+	idle_table_print(&out, published, published ? &published->all : &empty);
 	mutex_unlock(&snapshot_mutex);
 	return seq_buf_used(&out);
 }
@@ -203,29 +209,35 @@ static void idle_table_add(struct idle_age_table *sum, const struct idle_age_tab
 			sum->bytes[b][k] += table->bytes[b][k];
 }
 
+/* The tables of @root and all below it. snapshot_mutex held. */
+static void idle_sum_groups(struct idle_age_table *sum, struct mem_cgroup *root)
+{
+	struct idle_age_table *table;
+	struct mem_cgroup *memcg;
+
+	for (memcg = mem_cgroup_iter(root, NULL, NULL); memcg;
+	     memcg = mem_cgroup_iter(root, memcg, NULL)) {
+		table = xa_load(&published->groups, memcg->css.serial_nr);
+		if (table)
+			idle_table_add(sum, table);
+	}
+}
+
 static int idle_ages_group_show(struct seq_file *m, void *v)
 {
-	struct mem_cgroup *root = mem_cgroup_from_seq(m), *memcg;
-	struct idle_age_table sum = {}, *table;
+	struct idle_age_table sum = {};
 	struct seq_buf out;
-	char text[768];
-	u64 sweeps = 0;
+	char *buf;
+	size_t size;
 
+	size = seq_get_buf(m, &buf);
+	seq_buf_init(&out, buf, size);
 	mutex_lock(&snapshot_mutex);
-	for (memcg = mem_cgroup_iter(root, NULL, NULL); memcg && published;
-	     memcg = mem_cgroup_iter(root, memcg, NULL)) {
-		table = xa_load(&published->groups, cgroup_id(memcg->css.cgroup));
-		if (table)
-			idle_table_add(&sum, table);
-	}
-	mem_cgroup_iter_break(root, memcg);
 	if (published)
-		sweeps = published->sweeps;
+		idle_sum_groups(&sum, mem_cgroup_from_seq(m));
+	idle_table_print(&out, published, &sum);
 	mutex_unlock(&snapshot_mutex);
-
-	seq_buf_init(&out, text, sizeof(text));
-	idle_table_print(&out, &sum, sweeps);
-	seq_write(m, text, seq_buf_used(&out));
+	seq_commit(m, seq_buf_has_overflowed(&out) ? -1 : (int)seq_buf_used(&out));
 	return 0;
 }
 

@@ -102,7 +102,9 @@ static inline bool idle_clear_secondary(struct mm_struct *mm, unsigned long star
  * @op: the sweep's operation; a constant where it matters
  * @folio: a folio, maybe without a reference: the answer is then a hint
  *
- * A mark wants what the caller named; the rest is @done from the start.
+ * A mark wants what the caller named; the rest is done from the start.
+ *
+ * Return: true when the folio is worth a walk.
  */
 static __always_inline bool idle_sweep_wants(enum idle_op op, struct folio *folio)
 {
@@ -126,7 +128,11 @@ static __always_inline void idle_sweep_note(enum idle_op op, struct folio *folio
 /* Head and tails of a folio of @nr pages need no more attention. */
 static inline void idle_sweep_done(struct idle_sweep *s, unsigned long off, unsigned long nr)
 {
-	bitmap_set(s->done, off, min(nr, s->nr - off));
+	nr = min(nr, s->nr - off);
+	if (nr <= BITS_PER_LONG)
+		bitmap_write(s->done, ~0UL, off, nr);
+	else
+		bitmap_set(s->done, off, nr);
 }
 
 /**

@@ -18,8 +18,9 @@
  *
  * What is read without a lock or a reference (the kind of a frame, the length of a
  * block) may be stale or torn. It only ever decides how many frames to pass over, at
- * most one block of the page allocator, and whether a reference is worth trying.
- * Frames that changed hands during the call were not idle user memory throughout it.
+ * most one block of the page allocator, and whether a reference is worth trying. What
+ * is passed over wrongly was being freed, allocated or split at that moment, and counts
+ * as isolated: it is skipped, as it may be.
  *
  * Locks: get_online_mems() over the window, so that no struct page in it goes away;
  * inside it what the reverse map takes (folio lock by trylock only, anon_vma or
@@ -37,17 +38,18 @@
 #include <trace/events/page_idle.h>
 
 /*
- * Whether memory exists and is online is asked once per chunk: neither sections nor
- * device memory inside them change kind at a finer grain.
+ * Whether memory exists and is online is asked once per chunk: neither sections, nor
+ * device memory inside them, nor holes of the memory map change at a finer grain.
  */
-#define IDLE_CHUNK	((unsigned long)SZ_2M >> PAGE_SHIFT)
+#define IDLE_CHUNK	min_t(unsigned long, SZ_2M >> PAGE_SHIFT, pageblock_nr_pages)
 
 /**
  * idle_sweep_alloc - a sweep over up to @nr frames
  * @op: what to do with the folios found
  * @nr: number of frames
  *
- * Context: process, may sleep. Return: the sweep, or NULL without memory.
+ * Context: process, may sleep.
+ * Return: the sweep, or NULL without memory.
  */
 struct idle_sweep *idle_sweep_alloc(enum idle_op op, unsigned long nr)
 {
@@ -159,8 +161,10 @@ static unsigned long idle_sweep_chunk(struct idle_sweep *s, struct page *page,
 		if (nr)
 			continue;
 		nr = 1;
-		if (idle_sweep_wants(s->op, page_folio(page)))
-			idle_sweep_folio(s, page, off);
+		if (!idle_sweep_wants(s->op, page_folio(page)))
+			continue;
+		idle_sweep_folio(s, page, off);
+		cond_resched();
 	}
 	return pfn;
 }

@@ -83,12 +83,17 @@ static __always_inline unsigned long idle_harvest_run(struct vm_area_struct *vma
 	return nr;
 }
 
-/* Is the look-around of this table worth its price? Asked once; a yes is remembered. */
-static bool idle_look_allowed(struct idle_sweep *s, struct vm_area_struct *vma, pmd_t *pmd)
+/*
+ * Is a look-around of the @vma's part of the block at @block worth its price? Asked once;
+ * a yes is remembered. VMAs that may map frames in other than the counted way are left
+ * alone; in the others only the zero page is mapped so, and it is on no LRU list.
+ */
+static bool idle_look_allowed(struct idle_sweep *s, struct vm_area_struct *vma,
+			      unsigned long block)
 {
-	unsigned long key = (unsigned long)pmd ^ ((unsigned long)vma << 1);
+	unsigned long key = (unsigned long)vma ^ block;
 
-	if (vma->vm_flags & (VM_PFNMAP | VM_MIXEDMAP | VM_IO))
+	if (vma->vm_flags & (VM_PFNMAP | VM_MIXEDMAP | VM_IO) || vma_is_dax(vma))
 		return false;
 	if (s->skip) {
 		s->skip--;
@@ -128,8 +133,9 @@ static __always_inline bool idle_small_mapped_once(struct folio *folio)
  * count, what was found is noted at once, as a folio's own walk would have noted it,
  * and that walk comes later. A count that no run can reach is seen before.
  */
-static unsigned long idle_look_large(struct idle_sweep *s, struct idle_look *l,
-				     unsigned long pfn, unsigned long addr, pte_t *ptep)
+static __always_inline unsigned long idle_look_large(struct idle_sweep *s, enum idle_op op,
+						     struct idle_look *l, unsigned long pfn,
+						     unsigned long addr, pte_t *ptep)
 {
 	struct folio *folio = page_folio(pfn_to_page(pfn));
 	unsigned long head = folio_pfn(folio), off = head - s->start;
@@ -139,16 +145,16 @@ static unsigned long idle_look_large(struct idle_sweep *s, struct idle_look *l,
 	bool young;
 
 	if (off >= s->nr || mapped > max || test_bit(off, s->done) || !folio_test_lru(folio) ||
-	    !idle_sweep_wants(s->op, folio))
+	    !idle_sweep_wants(op, folio))
 		return 1;
 	nr = idle_harvest_run(l->vma, addr, ptep, max, &young);
 	if (nr == mapped) {
 		idle_sweep_done(s, off, folio_nr_pages(folio));
-		idle_sweep_finish(s, s->op, folio, off, young);
+		idle_sweep_finish(s, op, folio, off, young);
 		l->finished++;
 	} else if (young) {
-		idle_sweep_note(s->op, folio);
-		if (s->op == IDLE_AGE)
+		idle_sweep_note(op, folio);
+		if (op == IDLE_AGE)
 			idle_ages_touch(folio);
 	}
 	return nr;
@@ -183,7 +189,7 @@ static __always_inline void idle_look_at(struct idle_sweep *s, enum idle_op op,
 		if (!idle_small_mapped_once(folio)) {
 			if (!PageCompound(&folio->page))
 				continue;
-			nr = idle_look_large(s, l, off + start, addr, ptep) - 1;
+			nr = idle_look_large(s, op, l, off + start, addr, ptep) - 1;
 			addr += nr << PAGE_SHIFT;
 			ptep += nr;
 			continue;
@@ -214,16 +220,26 @@ static noinline void idle_look_age(struct idle_sweep *s, struct idle_look *l)
 	idle_look_at(s, IDLE_AGE, l);
 }
 
-/* The page table around @ptep, which is locked and maps @addr of @vma. */
-static void idle_look_around(struct idle_sweep *s, struct vm_area_struct *vma,
-			     unsigned long addr, pte_t *ptep)
+/*
+ * @here mappings of the walked folio were found in the table that is locked, the first
+ * of them at @ptep, for @addr or behind it. Only a folio that has no others promises
+ * that its neighbours are such too: then look around in the table. A secondary MMU is
+ * asked page by page under this lock, so there the look is a short one.
+ */
+static void idle_look_around(struct idle_walk *w, struct vm_area_struct *vma,
+			     unsigned long addr, pte_t *ptep, int here)
 {
+	unsigned long span = idle_has_secondary(vma->vm_mm) ? 64 * PAGE_SIZE : PMD_SIZE;
+	unsigned long block = addr & ~(span - 1);
+	struct idle_sweep *s = w->sweep;
 	struct idle_look l = {
 		.vma = vma,
-		.addr = max(addr & PMD_MASK, vma->vm_start),
-		.end = pmd_addr_end(addr, vma->vm_end),
+		.addr = max(block, vma->vm_start),
+		.end = min(block + span - 1, vma->vm_end - 1) + 1,
 	};
 
+	if (here != folio_mapcount(w->folio) || !idle_look_allowed(s, vma, block))
+		return;
 	l.ptep = ptep - ((addr - l.addr) >> PAGE_SHIFT);
 	if (s->op == IDLE_READ)
 		idle_look_read(s, &l);
@@ -232,17 +248,6 @@ static void idle_look_around(struct idle_sweep *s, struct vm_area_struct *vma,
 	else
 		idle_look_age(s, &l);
 	idle_look_paid(s, l.finished);
-}
-
-/*
- * @here mappings of the folio were found in this table. Only a folio that has no
- * others promises that its neighbours are such too.
- */
-static void idle_look_if_alone(struct idle_walk *w, struct vm_area_struct *vma,
-			       unsigned long addr, pmd_t *pmd, pte_t *ptep, int here)
-{
-	if (here == folio_mapcount(w->folio) && idle_look_allowed(w->sweep, vma, pmd))
-		idle_look_around(w->sweep, vma, addr, ptep);
 }
 
 /* The entries from @addr to @end, all of one page table. */
@@ -270,7 +275,8 @@ static void idle_walk_ptes(struct idle_walk *w, struct vm_area_struct *vma, unsi
 		here += nr;
 	}
 	w->found += here;
-	idle_look_if_alone(w, vma, begin, pmd, first, here);
+	if (here)
+		idle_look_around(w, vma, begin, first, here);
 	pte_unmap_unlock(first, ptl);
 }
 
@@ -278,14 +284,15 @@ static void idle_walk_ptes(struct idle_walk *w, struct vm_area_struct *vma, unsi
  * Is there nothing to do at @addr for a folio of one page? An entry that maps it and is
  * old needs no lock: the value was read in one go, RCU keeps the table from being freed
  * until pte_unmap(), and an access after the read is one after the walk. Entries that are
- * young, or looked at by a secondary MMU, are for the locked path.
+ * young, that a secondary MMU may have used, or that cannot be read in one go, are for the
+ * locked path.
  */
 static bool idle_small_is_old(struct idle_walk *w, struct vm_area_struct *vma,
 			      unsigned long addr, pmd_t *pmd)
 {
 	pte_t *ptep, pte;
 
-	if (idle_has_secondary(vma->vm_mm))
+	if (IS_ENABLED(CONFIG_GUP_GET_PXX_LOW_HIGH) || idle_has_secondary(vma->vm_mm))
 		return false;
 	ptep = pte_offset_map(pmd, addr);
 	if (!ptep)
@@ -321,7 +328,7 @@ static void idle_walk_small(struct idle_walk *w, struct vm_area_struct *vma, uns
 		w->referenced |= idle_clear_secondary(vma->vm_mm, addr, addr + PAGE_SIZE);
 		if (pte_young(pte))
 			w->referenced |= pte_run_clear_young(vma, addr, ptep);
-		idle_look_if_alone(w, vma, addr, pmd, ptep, 1);
+		idle_look_around(w, vma, addr, ptep, 1);
 	}
 	pte_unmap_unlock(ptep, ptl);
 }
@@ -373,8 +380,12 @@ static bool idle_walk_vma(struct folio *folio, struct vm_area_struct *vma, unsig
 		idle_walk_small(w, vma, addr);
 	else
 		idle_walk_large(w, vma, addr);
-	/* Every mapping was seen: what the other VMAs map here is something else. */
-	return w->found < folio_mapcount(folio);
+	/*
+	 * A folio with one mapping that was seen needs no more VMAs. With several the
+	 * count is no guide: it falls when a mapping goes that was seen already, and
+	 * KSM offers the same VMA twice.
+	 */
+	return w->shared || !w->found;
 }
 
 /**

@@ -78,7 +78,9 @@ static inline size_t idle_window_done(const struct idle_window *win, unsigned lo
  * @nr: the block's length as read without a lock, so maybe nonsense
  *
  * Blocks are naturally aligned powers of two. Anything else was torn by a
- * concurrent split or free, and the answer is then one frame.
+ * concurrent split or free.
+ *
+ * Return: at least 1, and 1 for a length that is no power of two.
  */
 static inline unsigned long idle_block_rest(unsigned long pfn, unsigned long nr)
 {
@@ -100,6 +102,8 @@ static inline unsigned long idle_block_rest(unsigned long pfn, unsigned long nr)
  * idle_age_next - one sweep later
  * @age: the age byte before
  * @referenced: the sweep found an Accessed bit
+ *
+ * Return: the age byte after.
  */
 static inline u8 idle_age_next(u8 age, bool referenced)
 {
@@ -122,6 +126,8 @@ static inline unsigned int idle_age_bucket(u8 age)
 /**
  * idle_bucket_label - the lowest age of a bucket
  * @bucket: 0 to IDLE_AGE_BUCKETS - 1
+ *
+ * Return: sweeps.
  */
 static inline unsigned int idle_bucket_label(unsigned int bucket)
 {

@@ -50,7 +50,10 @@ static __always_inline unsigned long pte_run_harvest(struct vm_area_struct *vma,
 						     unsigned long addr, pte_t *ptep,
 						     unsigned long max, bool *young)
 {
-	pte_t pte = ptep_get(ptep), expect = pte_run_bare(pte);
+	pte_t pte = ptep_get(ptep), bare = pte_run_bare(pte);
+	/* From one frame to the next an entry changes by the same amount each time. */
+	const typeof(pte_val(bare)) step = pte_val(pte_next_pfn(bare)) - pte_val(bare);
+	typeof(pte_val(bare)) expect = pte_val(bare);
 	unsigned long nr = 0;
 	bool seen = false;
 
@@ -60,8 +63,8 @@ static __always_inline unsigned long pte_run_harvest(struct vm_area_struct *vma,
 		if (++nr == max)
 			break;
 		pte = ptep_get(ptep + nr);
-		expect = pte_next_pfn(expect);
-	} while (pte_same(pte_run_bare(pte), expect));
+		expect += step;
+	} while (pte_val(pte_run_bare(pte)) == expect);
 
 	*young = seen;
 	return nr;

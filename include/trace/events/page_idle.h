@@ -9,6 +9,10 @@
 
 struct idle_sweep;
 
+TRACE_DEFINE_ENUM(IDLE_READ);
+TRACE_DEFINE_ENUM(IDLE_MARK);
+TRACE_DEFINE_ENUM(IDLE_AGE);
+
 #define show_idle_op(op) \
 	__print_symbolic(op, { IDLE_READ, "read" }, { IDLE_MARK, "mark" }, { IDLE_AGE, "age" })
 

@@ -57,7 +57,7 @@ static bool read_choice(const char *path, char *out, size_t room)
 /*
  * khugepaged would collapse what an operation has just laid out. It starts when the first process
  * with eligible memory appears, and then comes by at intervals: so give it a mapping to look at, an
- * interval of days, and the moment it takes.
+ * interval of days, and the moment it takes. Operations run in children, which do not inherit it.
  */
 static void settings_still(void)
 {
@@ -66,7 +66,8 @@ static void settings_still(void)
 			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (fd < 0 || write(fd, "1000000000", 10) != 10 || decoy == MAP_FAILED ||
-	    madvise(decoy, 2 * FOLIO_2M, MADV_HUGEPAGE))
+	    madvise(decoy, 2 * FOLIO_2M, MADV_HUGEPAGE) ||
+	    madvise(decoy, 2 * FOLIO_2M, MADV_DONTFORK))
 		fprintf(stderr, "bench: %s: %s: khugepaged may disturb\n", KHUGEPAGED_SLEEP,
 			strerror(errno));
 	else
