@@ -4,7 +4,7 @@
  *
  * The rest of mm tells three things, through the calls below: a folio was
  * referenced, a folio moved to other frames, frames were freed. Each is a
- * patched-out jump until /sys/kernel/mm/page_idle/scan_period_ms is set.
+ * patched-out jump until /sys/kernel/mm/page_idle/scan_period_ms is first set.
  */
 #ifndef _LINUX_IDLE_AGES_H
 #define _LINUX_IDLE_AGES_H

@@ -292,10 +292,13 @@ static int idle_ages_start(void)
 	if (!map)
 		return -ENOMEM;
 	idle_map_replace(map);
+	/*
+	 * Patched in by the first user and left so: code is not to be patched as often
+	 * as somebody writes to a file. Without a map the hooks return at once.
+	 */
 	static_branch_enable(&idle_ages_key);
 	task = kthread_run(idle_ages_thread, NULL, "kidle_ages");
 	if (IS_ERR(task)) {
-		static_branch_disable(&idle_ages_key);
 		idle_map_free(idle_map_replace(NULL));
 		return PTR_ERR(task);
 	}
@@ -307,7 +310,6 @@ static void idle_ages_stop(void)
 {
 	kthread_stop(thread);
 	thread = NULL;
-	static_branch_disable(&idle_ages_key);
 	idle_snapshot_publish(NULL);
 	idle_map_free(idle_map_replace(NULL));
 }

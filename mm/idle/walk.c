@@ -250,6 +250,16 @@ static void idle_look_around(struct idle_walk *w, struct vm_area_struct *vma,
 	idle_look_paid(s, l.finished);
 }
 
+/*
+ * An Accessed bit of the folio at hand is found. Noted under the page table lock, so that
+ * another sweep, which finds the bit gone, finds the folio busy.
+ */
+static void idle_walk_note(struct idle_walk *w)
+{
+	w->referenced = true;
+	idle_sweep_note(w->sweep->op, w->folio);
+}
+
 /* The entries from @addr to @end, all of one page table. */
 static void idle_walk_ptes(struct idle_walk *w, struct vm_area_struct *vma, unsigned long addr,
 			   unsigned long end, pmd_t *pmd)
@@ -271,7 +281,8 @@ static void idle_walk_ptes(struct idle_walk *w, struct vm_area_struct *vma, unsi
 			continue;
 		nr = idle_harvest_run(vma, addr, ptep,
 				      min(w->nr - page, (end - addr) >> PAGE_SHIFT), &young);
-		w->referenced |= young;
+		if (young)
+			idle_walk_note(w);
 		here += nr;
 	}
 	w->found += here;
@@ -303,6 +314,11 @@ static bool idle_small_is_old(struct idle_walk *w, struct vm_area_struct *vma,
 		return true;
 	if (pte_young(pte))
 		return false;
+	/*
+	 * If another sweep has just cleared the bit, it cleared the idle flag before
+	 * that, with the full barrier of a test-and-clear between.
+	 */
+	smp_rmb();
 	w->found++;
 	return true;
 }
@@ -325,9 +341,13 @@ static void idle_walk_small(struct idle_walk *w, struct vm_area_struct *vma, uns
 	pte = ptep_get(ptep);
 	if (pte_present(pte) && pte_pfn(pte) == w->pfn) {
 		w->found++;
-		w->referenced |= idle_clear_secondary(vma->vm_mm, addr, addr + PAGE_SIZE);
-		if (pte_young(pte))
-			w->referenced |= pte_run_clear_young(vma, addr, ptep);
+		if (idle_clear_secondary(vma->vm_mm, addr, addr + PAGE_SIZE))
+			idle_walk_note(w);
+		if (pte_young(pte)) {
+			/* In this order, for idle_small_is_old() in another task. */
+			idle_walk_note(w);
+			pte_run_clear_young(vma, addr, ptep);
+		}
 		idle_look_around(w, vma, addr, ptep, 1);
 	}
 	pte_unmap_unlock(ptep, ptl);
@@ -341,7 +361,8 @@ static bool idle_walk_pmd(struct idle_walk *w, struct vm_area_struct *vma, unsig
 	bool huge = pmd_trans_huge(*pmd);
 
 	if (huge && pmd_pfn(*pmd) == w->pfn) {
-		w->referenced |= pmdp_clear_young_notify(vma, addr, pmd);
+		if (pmdp_clear_young_notify(vma, addr, pmd))
+			idle_walk_note(w);
 		w->found++;
 	}
 	spin_unlock(ptl);
@@ -381,11 +402,12 @@ static bool idle_walk_vma(struct folio *folio, struct vm_area_struct *vma, unsig
 	else
 		idle_walk_large(w, vma, addr);
 	/*
-	 * A folio with one mapping that was seen needs no more VMAs. With several the
-	 * count is no guide: it falls when a mapping goes that was seen already, and
-	 * KSM offers the same VMA twice.
+	 * A folio that had one mapping, has one, and was seen needs no more VMAs. With
+	 * several the count is no guide: it falls when a mapping goes that was seen
+	 * already, fork() may just have added the one that was seen, and KSM offers the
+	 * same VMA twice.
 	 */
-	return w->shared || !w->found;
+	return w->shared || !w->found || folio_mapcount(folio) > 1;
 }
 
 /**
