@@ -77,10 +77,7 @@ static void idle_map_free(struct idle_age_map *map)
 	kvfree(map);
 }
 
-/*
- * The age byte of a frame, or NULL where none is kept. RCU read lock held. A chunk is
- * zeroed before it is published; pairs with smp_store_release() in idle_map_chunk().
- */
+/* The age byte of a frame, or NULL where none is kept. RCU read lock held. */
 static u8 *idle_age_of(unsigned long pfn)
 {
 	struct idle_age_map *map = rcu_dereference(age_map);
@@ -88,6 +85,7 @@ static u8 *idle_age_of(unsigned long pfn)
 
 	if (!map || pfn / IDLE_AGE_CHUNK >= map->nr)
 		return NULL;
+	/* Pairs with smp_store_release() in idle_map_chunk(): the zeroes come first. */
 	chunk = smp_load_acquire(&map->chunk[pfn / IDLE_AGE_CHUNK]);
 	return chunk ? &chunk[pfn % IDLE_AGE_CHUNK] : NULL;
 }
