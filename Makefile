@@ -5,6 +5,7 @@
 # LINUX=path	a 6.12.y tree or tarball instead of Debian's linux-source-6.12
 # ACCEL=kvm|tcg	instead of finding out
 BUILD ?= build
+override BUILD := $(abspath $(BUILD))
 export BUILD
 ifdef LINUX
 export LINUX
@@ -59,9 +60,9 @@ docs: deps
 
 tools:	## pagewatch and the selftests: build/tools, build/selftests
 tools: graft
-	@$(MAKE) -s -C tools/mm/pagewatch O=$(abspath $(BUILD))/tools
+	@$(MAKE) -s -C tools/mm/pagewatch O=$(BUILD)/tools
 	@mkdir -p $(BUILD)/selftests
-	@$(MAKE) -s -C $(BUILD)/src/tools/testing/selftests/foliage OUTPUT=$(abspath $(BUILD))/selftests
+	@$(MAKE) -s -C $(BUILD)/src/tools/testing/selftests/foliage OUTPUT=$(BUILD)/selftests
 
 clean:	## remove everything that was made
 	rm -rf $(BUILD)
