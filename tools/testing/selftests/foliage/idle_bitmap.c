@@ -13,6 +13,8 @@
 #include "../kselftest_harness.h"
 #include "foliage.h"
 
+#define TRACING	"/sys/kernel/tracing/"
+
 FIXTURE(bitmap) {
 	int fd;
 	uint64_t end;	/* bytes */
@@ -180,6 +182,29 @@ TEST_F(bitmap, hugetlb_is_ignored)
 	region_mark(&r);
 	for (size_t i = 0; i < r.pages; i++)
 		ASSERT_FALSE(frame_idle(r.pfn[i]));
+	region_free(&r);
+}
+
+TEST_F(bitmap, tracepoint)
+{
+	static char text[1 << 20];
+	const char *at;
+	unsigned long seen, harvested, skipped, walked;
+	struct region r;
+
+	if (access(TRACING "events/page_idle/idle_sweep", F_OK))
+		SKIP(return, "no page_idle tracepoint");
+	region_make(&r, ANON_4K, 512);
+	ASSERT_TRUE(write_text(TRACING "events/page_idle/idle_sweep/enable", "1"));
+	region_mark(&r);
+	ASSERT_TRUE(write_text(TRACING "events/page_idle/idle_sweep/enable", "0"));
+	ASSERT_TRUE(read_text(TRACING "trace", text, sizeof(text)));
+	at = strstr(text, "idle_sweep: op=mark");
+	ASSERT_NE(NULL, at);
+	ASSERT_EQ(4, sscanf(strstr(at, "seen="), "seen=%lu harvested=%lu skipped=%lu walked=%lu",
+			    &seen, &harvested, &skipped, &walked));
+	EXPECT_EQ(WINDOW_FRAMES, seen);
+	EXPECT_LT(0, walked + harvested);
 	region_free(&r);
 }
 
