@@ -4,3 +4,7 @@
 ifdef CONFIG_FOLIAGE_IDLE
 obj-y := $(filter-out page_idle.o,$(obj-y)) idle/
 endif
+
+ifdef CONFIG_FOLIAGE_RMAP
+obj-y := $(filter-out rmap.o page_vma_mapped.o,$(obj-y)) pte/ rmap/
+endif

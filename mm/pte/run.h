@@ -9,6 +9,8 @@
 
 #include <linux/pgtable.h>
 
+#include "leaf.h"
+
 /**
  * pte_run_clear_young - test and clear the Accessed bit of one entry
  * @vma: the VMA it belongs to
@@ -69,5 +71,57 @@ static __always_inline unsigned long pte_run_harvest(struct vm_area_struct *vma,
 	*young = seen;
 	return nr;
 }
+
+/* Accessed and Dirty are gathered over a run; in all else its entries are alike. */
+static inline pte_t pte_run_gathered(pte_t pte)
+{
+	return pte_mkclean(pte_mkold(pte));
+}
+
+/* Entries like the first, which without what may differ is @bare, for consecutive frames. */
+static __always_inline unsigned long pte_run_count(pte_t *ptep, pte_t bare, unsigned long max,
+						   pte_t (*strip)(pte_t pte))
+{
+	const typeof(pte_val(bare)) step = pte_val(pte_next_pfn(bare)) - pte_val(bare);
+	typeof(pte_val(bare)) expect = pte_val(bare) + step;
+	unsigned long nr = 1;
+
+	while (nr < max && pte_val(strip(ptep_get(ptep + nr))) == expect) {
+		expect += step;
+		nr++;
+	}
+	return nr;
+}
+
+/**
+ * pte_run_length - how many entries map consecutive frames?
+ * @ptep: the first entry
+ * @pte: its value, present
+ * @max: entries to look at, at least 1; none of them past the folio, table or VMA
+ *
+ * Return: the length of the run. Its entries may differ in Accessed, Dirty, soft-dirty and
+ * in being writable.
+ */
+static inline unsigned long pte_run_length(pte_t *ptep, pte_t pte, unsigned long max)
+{
+	return pte_run_count(ptep, pte_run_bare(pte), max, pte_run_bare);
+}
+
+/**
+ * pte_run_alike - how many entries say the same of consecutive frames?
+ * @ptep: the first entry
+ * @pte: its value, present
+ * @max: as for pte_run_length()
+ *
+ * Return: the length of the run of entries that differ in Accessed and Dirty only.
+ */
+static inline unsigned long pte_run_alike(pte_t *ptep, pte_t pte, unsigned long max)
+{
+	return pte_run_count(ptep, pte_run_gathered(pte), max, pte_run_gathered);
+}
+
+unsigned long pte_run_alike_swp(pte_t *ptep, pte_t pte, unsigned long max);
+void pte_run_set_swp(struct mm_struct *mm, unsigned long addr, pte_t *ptep, struct pte_leaf leaf,
+		     unsigned long nr);
 
 #endif /* __MM_PTE_RUN_H */

@@ -1,0 +1,2 @@
+
+#include <linux/rmap_runs.h>

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the reverse map on runs offers beyond <linux/rmap.h>.
+ */
+#ifndef _LINUX_RMAP_RUNS_H
+#define _LINUX_RMAP_RUNS_H
+
+#include <linux/mm.h>
+
+#ifdef CONFIG_FOLIAGE_RMAP
+bool rmap_restore(struct folio *src, struct folio *dst, int flags);
+
+/**
+ * rmap_only_copy - say that an anonymous folio just read from swap is nowhere else
+ * @folio: the folio, locked, not in the swap cache; its slots are about to be freed
+ *
+ * Its entries will be clean, as it was read for reading, and so is the folio. Unless it is
+ * marked, MADV_FREE cannot tell it from one that was given up, and does not look whether
+ * others map it.
+ */
+static inline void rmap_only_copy(struct folio *folio)
+{
+	folio_set_dirty(folio);
+}
+
+#ifdef CONFIG_SWAP
+int swap_duplicate_run(swp_entry_t entry, unsigned int nr);
+#else
+static inline int swap_duplicate_run(swp_entry_t entry, unsigned int nr)
+{
+	return 0;
+}
+#endif
+#else /* !CONFIG_FOLIAGE_RMAP */
+static inline void rmap_only_copy(struct folio *folio)
+{
+}
+
+static inline bool rmap_restore(struct folio *src, struct folio *dst, int flags)
+{
+	return false;
+}
+#endif /* CONFIG_FOLIAGE_RMAP */
+
+#endif /* _LINUX_RMAP_RUNS_H */

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The reverse map's own header. What the rest of the kernel sees is <linux/rmap.h>.
+ *
+ *	anon_vma.c    the forest: which VMAs may map an anonymous folio
+ *	count.c	      map counts and the statistics made of them
+ *	walk.c	      folio -> VMAs
+ *	vma_walk.c    VMA -> runs
+ *	referenced.c  clean.c			what asks and changes mappings
+ *	unmap_swap.c  unmap_migrate.c  unmap_exclusive.c	what takes mappings away
+ *	unmap.h	      what these share
+ *	hugetlb.c     flush.c
+ */
+#ifndef __MM_RMAP_RMAP_H
+#define __MM_RMAP_RMAP_H
+
+#include <linux/mmu_notifier.h>
+#include <linux/rmap.h>
+
+#include "../pte/leaf.h"
+#include "../pte/run.h"
+
+/**
+ * struct rmap_run - entries of one page table that map consecutive pages of one folio
+ * @at: where the run begins: VMA, address, entry, and the lock, which is held. at.pte is NULL
+ *	for a PMD that maps the whole folio, as with page_vma_mapped_walk()
+ * @folio: the folio
+ * @page: the first page mapped
+ * @nr: entries; 0 before the first run
+ * @pte: the first entry. All are like it, Accessed and Dirty aside; so are the pages in
+ *	being exclusive and in being poisoned
+ */
+struct rmap_run {
+	struct page_vma_mapped_walk at;
+	struct folio *folio;
+	struct page *page;
+	unsigned long nr;
+	pte_t pte;
+};
+
+bool rmap_step(struct page_vma_mapped_walk *at, unsigned long nr);
+bool rmap_run_next(struct rmap_run *run);
+
+/**
+ * rmap_run_init - begin a walk over the runs that map a folio in a VMA
+ * @run: the walk; it need not be cleared
+ * @folio: the folio
+ * @vma: the VMA
+ * @addr: where its pages begin there
+ * @nr: its pages
+ *
+ * The walk is with no PVMW_* flags; set run->at.flags for them.
+ */
+static __always_inline void rmap_run_init(struct rmap_run *run, struct folio *folio,
+					  struct vm_area_struct *vma, unsigned long addr,
+					  unsigned long nr)
+{
+	run->at.pfn = folio_pfn(folio);
+	run->at.nr_pages = nr;
+	run->at.pgoff = folio_pgoff(folio);
+	run->at.vma = vma;
+	run->at.address = addr;
+	run->at.pmd = NULL;
+	run->at.pte = NULL;
+	run->at.ptl = NULL;
+	run->at.flags = 0;
+	run->folio = folio;
+	run->nr = 0;
+}
+
+/* The first entry of a run, decoded, the page's own part included. */
+static __always_inline struct pte_leaf rmap_run_leaf(const struct rmap_run *run)
+{
+	struct pte_leaf leaf = pte_leaf_decode(run->pte);
+
+	if (folio_test_anon(run->folio) && PageAnonExclusive(run->page))
+		leaf.flags |= LEAF_EXCLUSIVE;
+	return leaf;
+}
+
+static inline bool rmap_pfn_wanted(const struct page_vma_mapped_walk *at, unsigned long pfn)
+{
+	return pfn - at->pfn < at->nr_pages;
+}
+
+static __always_inline pmd_t *rmap_find_pmd(struct mm_struct *mm, unsigned long address)
+{
+	pgd_t *pgd = pgd_offset(mm, address);
+	p4d_t *p4d;
+	pud_t *pud;
+
+	if (unlikely(!pgd_present(*pgd)))
+		return NULL;
+	p4d = p4d_offset(pgd, address);
+	if (unlikely(!p4d_present(*p4d)))
+		return NULL;
+	pud = pud_offset(p4d, address);
+	return likely(pud_present(*pud)) ? pmd_offset(pud, address) : NULL;
+}
+
+/*
+ * pte_offset_map_nolock(), inlined where a PMD can be read at once and tables are always
+ * mapped. NULL also for what is no table at all: huge and migrating PMDs are "bad" ones.
+ */
+static __always_inline pte_t *rmap_map_table(struct mm_struct *mm, pmd_t *pmdp,
+					     unsigned long addr, spinlock_t **ptl)
+{
+#if defined(CONFIG_HIGHPTE) || defined(CONFIG_GUP_GET_PXX_LOW_HIGH)
+	return pte_offset_map_nolock(mm, pmdp, addr, ptl);
+#else
+	pmd_t pmd;
+
+	rcu_read_lock();
+	pmd = pmdp_get_lockless(pmdp);
+	if (unlikely(pmd_none(pmd) || pmd_bad(pmd))) {
+		rcu_read_unlock();
+		return NULL;
+	}
+	*ptl = pte_lockptr(mm, &pmd);
+	return pte_offset_kernel(&pmd, addr);
+#endif
+}
+
+/* What rmap_find_small() found. */
+enum rmap_found {
+	RMAP_FOUND,
+	RMAP_ABSENT,
+	RMAP_UNSURE,	/* nothing that is met often: let rmap_run_next() look */
+};
+
+/**
+ * rmap_find_small - find the entry that maps a folio of one page
+ * @run: the walk, just begun, without flags
+ *
+ * rmap_run_next(), inlined for what is met most: a page that is present, through a table.
+ * For the unlocked look at the entry, see vma_walk.c.
+ *
+ * Context: an rmap lock of the VMA is held. Takes run->at.ptl if found.
+ */
+static __always_inline enum rmap_found rmap_find_small(struct rmap_run *run)
+{
+	struct page_vma_mapped_walk *at = &run->at;
+	struct mm_struct *mm = at->vma->vm_mm;
+
+	at->pmd = rmap_find_pmd(mm, at->address);
+	if (unlikely(!at->pmd))
+		return RMAP_ABSENT;
+	at->pte = rmap_map_table(mm, at->pmd, at->address, &at->ptl);
+	if (unlikely(!at->pte))
+		return RMAP_UNSURE;
+	run->pte = ptep_get_lockless(at->pte);
+	if (unlikely(!pte_present(run->pte) || pte_pfn(run->pte) != at->pfn)) {
+		pte_unmap(at->pte);
+		return pte_none(run->pte) || pte_present(run->pte) ? RMAP_ABSENT : RMAP_UNSURE;
+	}
+	spin_lock(at->ptl);
+	if (unlikely(!pte_same(run->pte, ptep_get(at->pte)))) {
+		/* Changed, perhaps in Accessed or Dirty only. */
+		pte_unmap_unlock(at->pte, at->ptl);
+		return RMAP_UNSURE;
+	}
+	run->page = &run->folio->page;
+	run->nr = 1;
+	return RMAP_FOUND;
+}
+
+/* How many entries from @at on may belong to one run. */
+static inline unsigned long rmap_run_room(const struct page_vma_mapped_walk *at,
+					  unsigned long pfn, unsigned long end)
+{
+	unsigned long table = ((at->address & PMD_MASK) + PMD_SIZE - at->address) >> PAGE_SHIFT;
+
+	return min3(at->pfn + at->nr_pages - pfn, table, (end - at->address) >> PAGE_SHIFT);
+}
+
+#ifdef CONFIG_ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH
+/**
+ * rmap_flush_deferrable - may the flush of entries that were cleared be put off?
+ * @mm: the address space
+ * @flags: TTU_BATCH_FLUSH when the caller will call try_to_unmap_flush()
+ * @once: nothing but the end of the batch will ask for the flush
+ *
+ * Always where other CPUs must be interrupted. Where only this CPU is concerned a flush of a
+ * page is cheap, but a flush of everything once for many pages is cheaper: if it comes at the
+ * end of the batch, and not before each page as for those that reclaim has to write.
+ */
+static __always_inline bool rmap_flush_deferrable(struct mm_struct *mm, enum ttu_flags flags,
+						  bool once)
+{
+	return flags & TTU_BATCH_FLUSH &&
+	       ((IS_ENABLED(CONFIG_X86) && once) || arch_tlbbatch_should_defer(mm));
+}
+
+void rmap_flush_defer(struct mm_struct *mm, unsigned long addr, unsigned long nr, pte_t pte);
+#else
+static inline bool rmap_flush_deferrable(struct mm_struct *mm, enum ttu_flags flags, bool once)
+{
+	return false;
+}
+
+static inline void rmap_flush_defer(struct mm_struct *mm, unsigned long addr, unsigned long nr,
+				    pte_t pte)
+{
+}
+#endif
+
+#ifdef CONFIG_HUGETLB_PAGE
+bool rmap_hugetlb_unmap(struct folio *folio, struct vm_area_struct *vma, unsigned long addr,
+			void *arg);
+bool rmap_hugetlb_migrate(struct folio *folio, struct vm_area_struct *vma, unsigned long addr,
+			  void *arg);
+bool rmap_hugetlb_restore(struct folio *folio, struct vm_area_struct *vma, unsigned long addr,
+			  void *arg);
+bool rmap_hugetlb_step(struct page_vma_mapped_walk *at);
+#else
+static inline bool rmap_hugetlb_unmap(struct folio *folio, struct vm_area_struct *vma,
+				      unsigned long addr, void *arg)
+{
+	return true;
+}
+
+static inline bool rmap_hugetlb_migrate(struct folio *folio, struct vm_area_struct *vma,
+					unsigned long addr, void *arg)
+{
+	return true;
+}
+
+static inline bool rmap_hugetlb_restore(struct folio *folio, struct vm_area_struct *vma,
+					unsigned long addr, void *arg)
+{
+	return true;
+}
+
+static inline bool rmap_hugetlb_step(struct page_vma_mapped_walk *at)
+{
+	return false;
+}
+#endif
+
+#endif /* __MM_RMAP_RMAP_H */
