@@ -116,10 +116,14 @@ static void hugetlb_poison(struct hugetlb_unmap *u)
 	hugetlb_set(u, pte_leaf_encode(&leaf));
 }
 
-/* Only a poisoned folio gets here. */
+/* Only a poisoned folio gets here. An anonymous one has nowhere else to be, so poison it is. */
 static enum rmap_verdict hugetlb_unmap_entry(struct hugetlb_unmap *u)
 {
 	VM_WARN_ON_FOLIO(!folio_test_hwpoison(u->folio), u->folio);
+	if (WARN_ON_ONCE(folio_test_anon(u->folio) && !(u->flags & TTU_HWPOISON))) {
+		hugetlb_set(u, u->old);
+		return RMAP_FAIL;
+	}
 	pte_install_uffd_wp_if_needed(u->at.vma, u->at.address, u->at.pte, u->old);
 	if (u->flags & TTU_HWPOISON)
 		hugetlb_poison(u);

@@ -11,6 +11,7 @@
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/rmap.h>
+#include <linux/rmap_runs.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 #include <linux/userfaultfd_k.h>

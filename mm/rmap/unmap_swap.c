@@ -14,6 +14,7 @@
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/rmap.h>
+#include <linux/rmap_runs.h>
 #include <linux/sched/mm.h>
 #include <linux/swap.h>
 #include <linux/userfaultfd_k.h>

@@ -1,4 +1,6 @@
 
+#include <linux/rmap_runs.h>
+
 #ifdef CONFIG_FOLIAGE_RMAP
 /**
  * swap_duplicate_run - hold consecutive slots once more each

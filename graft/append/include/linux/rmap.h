@@ -1,2 +1,0 @@
-
-#include <linux/rmap_runs.h>
