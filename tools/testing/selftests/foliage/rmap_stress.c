@@ -217,13 +217,19 @@ static long stat_of(const char *name)
 	return -1;
 }
 
-/* Statistics are folded now and then: wait for them, but not for ever. */
+/*
+ * Statistics are folded now and then, and who frees the last slot of a page in the swap cache
+ * leaves a page that is locked to reclaim: so reclaim, and wait, but not for ever.
+ */
 static long settled(const char *name, long floor)
 {
+	char path[300];
 	long v = stat_of(name);
 
+	snprintf(path, sizeof(path), "%s/memory.reclaim", cgroup);
 	for (int i = 0; i < 50 && v > floor; i++) {
 		settle_lru();
+		write_text(path, "1M");
 		usleep(100000);
 		v = stat_of(name);
 	}
