@@ -7,7 +7,7 @@
 /**
  * pte_run_alike_swp - how many entries say the same of consecutive frames or slots?
  * @ptep: the first entry
- * @pte: its value, neither none nor present
+ * @pte: its value, a frame or a slot that can be counted on from: no marker and no poison
  * @max: entries to look at, at least 1
  *
  * Here Accessed and Dirty are part of what an entry says.

@@ -72,10 +72,17 @@ static __always_inline unsigned long pte_run_harvest(struct vm_area_struct *vma,
 	return nr;
 }
 
-/* Accessed and Dirty are gathered over a run; in all else its entries are alike. */
+/*
+ * Accessed and Dirty are gathered over a run; in all else its entries are alike. On a shadow
+ * stack Dirty is what makes an entry writable, so there it stays.
+ */
 static inline pte_t pte_run_gathered(pte_t pte)
 {
-	return pte_mkclean(pte_mkold(pte));
+	pte_t bare = pte_mkclean(pte_mkold(pte));
+
+	if (VM_SHADOW_STACK && pte_write(pte) != pte_write(bare))
+		return pte_mkold(pte);
+	return bare;
 }
 
 /* Entries like the first, which without what may differ is @bare, for consecutive frames. */
@@ -84,13 +91,13 @@ static __always_inline unsigned long pte_run_count(pte_t *ptep, pte_t bare, unsi
 {
 	const typeof(pte_val(bare)) step = pte_val(pte_next_pfn(bare)) - pte_val(bare);
 	typeof(pte_val(bare)) expect = pte_val(bare) + step;
-	unsigned long nr = 1;
+	pte_t *at = ptep + 1, *end = ptep + max;
 
-	while (nr < max && pte_val(strip(ptep_get(ptep + nr))) == expect) {
+	while (at < end && pte_val(strip(ptep_get(at))) == expect) {
 		expect += step;
-		nr++;
+		at++;
 	}
-	return nr;
+	return at - ptep;
 }
 
 /**
