@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /proc/PID/pagemap: the array of entries, one for each page of the address space.
+ *
+ *	addresses  | hole    |VMA: |P P P|s|- - -|M M M M M M M ... |  hole
+ *		   |         |     | run | |none |  one PMD entry   |
+ *		    0 0 0 0	    f f+1 f+2	  F F+1 F+2 F+3
+ *
+ * A chunk of at most four page tables is looked at under the mmap lock and copied out without
+ * it, so that a reader of a huge range lets writers of the address space in after each.
+ * In a chunk everything is a run: a first value, and a step from one page to the next,
+ * which is 1 in the frame number, or 1 in the offset of a swap entry, or 0. Only what each
+ * page says for itself (its folio's kind, how often it is mapped) is looked up page by page.
+ *
+ * Locks: mmap_lock for reading over a chunk; in it the lock of one page table.
+ */
+#include <linux/capability.h>
+#include <linux/fs.h>
+#include <linux/hugetlb.h>
+#include <linux/pagewalk.h>
+#include <linux/ptrace.h>
+#include <linux/sched/mm.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
+#include <linux/uaccess.h>
+#include <linux/user_namespace.h>
+
+#include "../../../mm/pte/run.h"
+#include "../internal.h"
+#include "kpage.h"
+#include "pagemap.h"
+
+/* Page tables' worth of addresses that are looked at in one hold of the mmap lock. */
+#define PAGEMAP_CHUNK	(4 * PMD_SIZE)
+
+/* Reads of so few entries, which are many tools' only ones, need no memory for them. */
+#define PAGEMAP_FEW	8
+
+/**
+ * struct pagemap_read - one chunk of entries being made
+ * @out: where the next entry goes; never past the chunk, as each address comes once
+ * @show_pfn: the reader may learn frame numbers and swap offsets
+ */
+struct pagemap_read {
+	u64 *out;
+	bool show_pfn;
+};
+
+/* Entries up to @end, each @step more than the one before; unrolled for a constant @step. */
+static __always_inline void pagemap_count_up(u64 *out, u64 *end, u64 value, const u64 step)
+{
+	for (; end - out >= 8; out += 8, value += 8 * step) {
+		out[0] = value;
+		out[1] = value + step;
+		out[2] = value + 2 * step;
+		out[3] = value + 3 * step;
+		out[4] = value + 4 * step;
+		out[5] = value + 5 * step;
+		out[6] = value + 6 * step;
+		out[7] = value + 7 * step;
+	}
+	for (; out < end; value += step)
+		*out++ = value;
+}
+
+/* @nr entries from @value on; with @frames the frame numbers in them count up. */
+static void pagemap_put(struct pagemap_read *r, u64 value, bool frames, unsigned long nr)
+{
+	if (frames)
+		pagemap_count_up(r->out, r->out + nr, value, 1);
+	else
+		memset64(r->out, value, nr);
+	r->out += nr;
+}
+
+/* What every entry of a VMA has. */
+static u64 pagemap_vma_flags(const struct vm_area_struct *vma)
+{
+	return vma && vma->vm_flags & VM_SOFTDIRTY ? PM_SOFT_DIRTY : 0;
+}
+
+/* Nothing there: outside of VMAs, without a page table, or where no page may be shown. */
+static int pagemap_hole(unsigned long start, unsigned long end, int depth, struct mm_walk *walk)
+{
+	struct pagemap_read *r = walk->private;
+	unsigned long nr = (end - start) >> PAGE_SHIFT;
+
+	memset64(r->out, pagemap_vma_flags(walk->vma), nr);
+	r->out += nr;
+	return 0;
+}
+
+/* A swap entry, of a PTE or a PMD: its type, and where, unless that is not to be shown. */
+static u64 pagemap_swap(const struct pagemap_read *r, swp_entry_t entry, unsigned long index)
+{
+	u64 offset = is_pfn_swap_entry(entry) ? swp_offset_pfn(entry) : swp_offset(entry);
+
+	if (!r->show_pfn)
+		return PM_SWAP;
+	return PM_SWAP | ((swp_type(entry) | (offset + index) << MAX_SWAPFILES_SHIFT) &
+			  PM_PFRAME_MASK);
+}
+
+static u64 pagemap_swap_pte(const struct pagemap_read *r, pte_t pte)
+{
+	swp_entry_t entry = pte_to_swp_entry(pte);
+	u64 value = pagemap_swap(r, entry, 0);
+
+	if (pte_swp_soft_dirty(pte))
+		value |= PM_SOFT_DIRTY;
+	if (pte_swp_uffd_wp(pte) || pte_marker_entry_uffd_wp(entry))
+		value |= PM_UFFD_WP;
+	if (is_pfn_swap_entry(entry) && !folio_test_anon(pfn_swap_entry_folio(entry)))
+		value |= PM_FILE;
+	return value;
+}
+
+/* Pages of a large folio: one look at its kind, and one at each page's own map count. */
+static unsigned long pagemap_put_large(struct pagemap_read *r, const struct folio *folio,
+				       const struct page *page, u64 value, unsigned long nr)
+{
+	unsigned long i, n = min(nr, kpage_folio_rest(folio, page));
+	int others = atomic_read(&folio->_entire_mapcount) + 1;
+	u64 step = r->show_pfn;
+
+	if (!folio_test_anon(folio))
+		value |= PM_FILE;
+	/* One mapping in sum, of the folio as a whole or of this page. */
+	for (i = 0; i < n; i++, page++, value += step)
+		*r->out++ = value | (atomic_read(&page->_mapcount) + 1 + others == 1 ?
+				     PM_MMAP_EXCLUSIVE : 0);
+	return n;
+}
+
+/* What is not said by most: a file's page, or mapped more than once. */
+static noinline u64 pagemap_unusual(const struct page *page, u64 value)
+{
+	if (!((unsigned long)READ_ONCE(page->mapping) & PAGE_MAPPING_ANON))
+		value |= PM_FILE;
+	if (atomic_read(&page->_mapcount))
+		value &= ~PM_MMAP_EXCLUSIVE;
+	return value;
+}
+
+/*
+ * Entries of consecutive pages, with all that the page table said of them in @value. The
+ * table's lock keeps the pages mapped, and so what they are.
+ */
+static __always_inline void pagemap_put_pages(struct pagemap_read *r, const struct page *page,
+					      u64 value, unsigned long nr)
+{
+	const struct page *end = page + nr;
+	const u64 step = r->show_pfn;
+	u64 *out = r->out;
+
+	value |= PM_MMAP_EXCLUSIVE;
+	for (; page < end; page++, value += step) {
+		if (unlikely(kpage_large(page))) {
+			r->out = out;
+			nr = pagemap_put_large(r, kpage_folio(page), page,
+					       value & ~PM_MMAP_EXCLUSIVE, end - page);
+			out = r->out;
+			page += nr - 1;
+			value += (nr - 1) * step;
+			continue;
+		}
+		/* Mapped under this lock, a page does not change its kind. */
+		if (likely((unsigned long)data_race(page->mapping) & PAGE_MAPPING_ANON) &&
+		    likely(!atomic_read(&page->_mapcount)))
+			*out++ = value;
+		else
+			*out++ = pagemap_unusual(page, value);
+	}
+	r->out = out;
+}
+
+/* Present entries from @ptep on that say the same of consecutive frames. */
+static __always_inline unsigned long pagemap_present(struct pagemap_read *r,
+						     struct vm_area_struct *vma,
+						     unsigned long addr, pte_t *ptep, pte_t pte,
+						     unsigned long max, u64 value)
+{
+	struct page *page = pagemap_page(vma, addr, pte);
+	unsigned long nr;
+
+	value |= PM_PRESENT;
+	if (r->show_pfn)
+		value |= pte_pfn(pte) & PM_PFRAME_MASK;
+	if (pte_soft_dirty(pte))
+		value |= PM_SOFT_DIRTY;
+	if (pte_uffd_wp(pte))
+		value |= PM_UFFD_WP;
+	if (!page) {
+		*r->out++ = value;
+		return 1;
+	}
+	nr = pte_run_alike(ptep, pte, min(max, pagemap_map_rest(pte_pfn(pte))));
+	pagemap_put_pages(r, page, value, nr);
+	return nr;
+}
+
+static unsigned long pagemap_none(struct pagemap_read *r, pte_t *ptep, unsigned long max,
+				  u64 value)
+{
+	unsigned long nr = 1;
+
+	while (nr < max && pte_none(ptep_get(ptep + nr)))
+		nr++;
+	memset64(r->out, value, nr);
+	r->out += nr;
+	return nr;
+}
+
+/* One page table, or a part of it. */
+static int pagemap_table(pmd_t *pmdp, unsigned long addr, unsigned long end,
+			 struct mm_walk *walk)
+{
+	struct pagemap_read *r = walk->private;
+	u64 flags = pagemap_vma_flags(walk->vma);
+	unsigned long nr;
+	spinlock_t *ptl;
+	pte_t *start, *ptep;
+
+	start = pte_offset_map_lock(walk->mm, pmdp, addr, &ptl);
+	if (!start) {
+		/* It changed under us: the walk looks again. */
+		walk->action = ACTION_AGAIN;
+		return 0;
+	}
+	for (ptep = start; addr < end; addr += nr * PAGE_SIZE, ptep += nr) {
+		unsigned long max = (end - addr) >> PAGE_SHIFT;
+		pte_t pte = ptep_get(ptep);
+
+		if (likely(pte_present(pte))) {
+			nr = pagemap_present(r, walk->vma, addr, ptep, pte, max, flags);
+		} else if (pte_none(pte)) {
+			nr = pagemap_none(r, ptep, max, flags);
+		} else {
+			nr = 1;
+			*r->out++ = pagemap_swap_pte(r, pte) | flags;
+		}
+	}
+	pte_unmap_unlock(start, ptl);
+	return 0;
+}
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+/* A folio mapped as a whole, and perhaps elsewhere in parts. */
+static void pagemap_huge_present(struct pagemap_read *r, pmd_t pmd, unsigned long index,
+				 unsigned long nr, u64 value)
+{
+	const struct page *page = pmd_page(pmd) + index;
+	const struct folio *folio = page_folio(page);
+
+	value |= PM_PRESENT;
+	if (r->show_pfn)
+		value |= (pmd_pfn(pmd) + index) & PM_PFRAME_MASK;
+	if (pmd_soft_dirty(pmd))
+		value |= PM_SOFT_DIRTY;
+	if (pmd_uffd_wp(pmd))
+		value |= PM_UFFD_WP;
+	if (!folio_test_anon(folio))
+		value |= PM_FILE;
+	/* Nobody else maps any of it: the pages need not be asked. */
+	if (atomic_read(&folio->_large_mapcount) == 0)
+		pagemap_put(r, value | PM_MMAP_EXCLUSIVE, r->show_pfn, nr);
+	else
+		pagemap_put_large(r, folio, page, value, nr);
+}
+
+static void pagemap_huge_swap(struct pagemap_read *r, pmd_t pmd, unsigned long index,
+			      unsigned long nr, u64 value)
+{
+	swp_entry_t entry = pmd_to_swp_entry(pmd);
+
+	value |= pagemap_swap(r, entry, index);
+	if (pmd_swp_soft_dirty(pmd))
+		value |= PM_SOFT_DIRTY;
+	if (pmd_swp_uffd_wp(pmd))
+		value |= PM_UFFD_WP;
+	if (is_pfn_swap_entry(entry) && !folio_test_anon(pfn_swap_entry_folio(entry)))
+		value |= PM_FILE;
+	if (r->show_pfn)
+		pagemap_count_up(r->out, r->out + nr, value, BIT(MAX_SWAPFILES_SHIFT));
+	else
+		memset64(r->out, value, nr);
+	r->out += nr;
+}
+
+/* True when @pmdp was an entry of its own, and is done. */
+static bool pagemap_huge(pmd_t *pmdp, unsigned long addr, unsigned long end,
+			 struct mm_walk *walk)
+{
+	unsigned long index = (addr & ~PMD_MASK) >> PAGE_SHIFT, nr = (end - addr) >> PAGE_SHIFT;
+	spinlock_t *ptl = pmd_trans_huge_lock(pmdp, walk->vma);
+	struct pagemap_read *r = walk->private;
+	u64 flags = pagemap_vma_flags(walk->vma);
+	pmd_t pmd;
+
+	if (!ptl)
+		return false;
+	pmd = *pmdp;
+	if (pmd_present(pmd))
+		pagemap_huge_present(r, pmd, index, nr, flags);
+	else
+		pagemap_huge_swap(r, pmd, index, nr, flags);
+	spin_unlock(ptl);
+	return true;
+}
+#else
+static bool pagemap_huge(pmd_t *pmdp, unsigned long addr, unsigned long end,
+			 struct mm_walk *walk)
+{
+	return false;
+}
+#endif
+
+static int pagemap_pmd(pmd_t *pmdp, unsigned long addr, unsigned long end,
+		       struct mm_walk *walk)
+{
+	if (pagemap_huge(pmdp, addr, end, walk))
+		return 0;
+	return pagemap_table(pmdp, addr, end, walk);
+}
+
+#ifdef CONFIG_HUGETLB_PAGE
+/* A part of one hugetlb page. Its migration entries have never been shown as swap. */
+static int pagemap_hugetlb(pte_t *ptep, unsigned long hmask, unsigned long addr,
+			   unsigned long end, struct mm_walk *walk)
+{
+	struct pagemap_read *r = walk->private;
+	u64 value = pagemap_vma_flags(walk->vma);
+	pte_t pte = huge_ptep_get(walk->mm, addr, ptep);
+
+	if (pte_present(pte)) {
+		struct folio *folio = page_folio(pte_page(pte));
+
+		value |= PM_PRESENT;
+		if (!folio_test_anon(folio))
+			value |= PM_FILE;
+		if (!folio_likely_mapped_shared(folio) && !hugetlb_pmd_shared(ptep))
+			value |= PM_MMAP_EXCLUSIVE;
+		if (huge_pte_uffd_wp(pte))
+			value |= PM_UFFD_WP;
+		if (r->show_pfn)
+			value |= (pte_pfn(pte) + ((addr & ~hmask) >> PAGE_SHIFT)) &
+				 PM_PFRAME_MASK;
+	} else if (pte_swp_uffd_wp_any(pte)) {
+		value |= PM_UFFD_WP;
+	}
+	pagemap_put(r, value, value & PM_PRESENT && r->show_pfn, (end - addr) >> PAGE_SHIFT);
+	return 0;
+}
+#else
+#define pagemap_hugetlb NULL
+#endif
+
+static const struct mm_walk_ops pagemap_walk = {
+	.pmd_entry = pagemap_pmd,
+	.pte_hole = pagemap_hole,
+	.hugetlb_entry = pagemap_hugetlb,
+	.walk_lock = PGWALK_RDLOCK,
+};
+
+/* One chunk; what was made is in @buf up to @r->out. */
+static int pagemap_chunk(struct mm_struct *mm, unsigned long start, unsigned long end,
+			 struct pagemap_read *r, u64 *buf)
+{
+	int err = mmap_read_lock_killable(mm);
+
+	if (err)
+		return err;
+	r->out = buf;
+	err = walk_page_range(mm, start, end, &pagemap_walk, r);
+	mmap_read_unlock(mm);
+	cond_resched();
+	return err;
+}
+
+/* Entries from @start on, a chunk after the other. Bytes done, or why there is none. */
+static ssize_t pagemap_range(struct mm_struct *mm, unsigned long start, unsigned long end,
+			     struct pagemap_read *r, char __user *to)
+{
+	size_t most = min(end - start, PAGEMAP_CHUNK) >> PAGE_SHIFT;
+	u64 few[PAGEMAP_FEW] __uninitialized, *buf = few;
+	size_t done = 0, bytes, left;
+	unsigned long next;
+	ssize_t err = 0;
+
+	if (most > PAGEMAP_FEW)
+		buf = kmalloc_array(most, PM_ENTRY_BYTES, GFP_KERNEL);
+	if (!buf)
+		return -ENOMEM;
+	for (; start < end && !err; start = next) {
+		next = start + min(end - start, PAGEMAP_CHUNK - start % PAGEMAP_CHUNK);
+		err = pagemap_chunk(mm, start, next, r, buf);
+		if (err)
+			break;
+		bytes = (r->out - buf) * PM_ENTRY_BYTES;
+		left = round_up(copy_to_user(to + done, buf, bytes), PM_ENTRY_BYTES);
+		if (left)
+			err = -EFAULT;
+		done += bytes - left;
+	}
+	if (buf != few)
+		kfree(buf);
+	return done ?: err;
+}
+
+/*
+ * The addresses that a position and a length stand for. A tag in the address is left out, as
+ * in a pointer; what lies past the end of the address space is the end of the file.
+ */
+static int pagemap_bounds(struct mm_struct *mm, loff_t pos, size_t count, unsigned long *start,
+			  unsigned long *end)
+{
+	u64 index = (u64)pos / PM_ENTRY_BYTES;
+	int err;
+
+	*start = *end = mm->task_size;
+	if (index > ULONG_MAX >> PAGE_SHIFT)
+		return 0;
+	err = mmap_read_lock_killable(mm);
+	if (err)
+		return err;
+	*start = min(untagged_addr_remote(mm, (unsigned long)index << PAGE_SHIFT),
+		     mm->task_size);
+	mmap_read_unlock(mm);
+	count = min(count / PM_ENTRY_BYTES, (*end - *start) >> PAGE_SHIFT);
+	*end = *start + (count << PAGE_SHIFT);
+	return 0;
+}
+
+/**
+ * pagemap_read - read entries
+ * @file: the open file; whoever opened it decides what may be shown
+ * @buf: the reader's buffer
+ * @count: its length in bytes
+ * @ppos: position in bytes; moved on by what was read
+ *
+ * Context: process, may sleep; takes the mmap lock of the process that is shown, for four page
+ * tables at a time.
+ * Return: bytes read; 0 at the end of the address space and when it is gone; -EINVAL for a
+ * position or length that is no multiple of 8; -EFAULT, -EINTR or -ENOMEM where that came
+ * before the first entry.
+ */
+static ssize_t pagemap_read(struct file *file, char __user *buf, size_t count, loff_t *ppos)
+{
+	struct mm_struct *mm = file->private_data;
+	struct pagemap_read r = {};
+	unsigned long start, end;
+	ssize_t ret;
+
+	if (!mm || !mmget_not_zero(mm))
+		return 0;
+	ret = -EINVAL;
+	if (*ppos % PM_ENTRY_BYTES || count % PM_ENTRY_BYTES)
+		goto out;
+	ret = count ? pagemap_bounds(mm, *ppos, count, &start, &end) : 0;
+	if (ret || !count)
+		goto out;
+
+	/* Physical addresses help an attacker: who may not open kpageflags learns none. */
+	r.show_pfn = file_ns_capable(file, &init_user_ns, CAP_SYS_ADMIN);
+	ret = pagemap_range(mm, start, end, &r, buf);
+	if (ret > 0)
+		*ppos += ret;
+out:
+	mmput(mm);
+	return ret;
+}
+
+static int pagemap_open(struct inode *inode, struct file *file)
+{
+	struct mm_struct *mm = proc_mem_open(inode, PTRACE_MODE_READ);
+
+	/* A kernel thread has no address space to show. */
+	if (IS_ERR_OR_NULL(mm))
+		return mm ? PTR_ERR(mm) : -ESRCH;
+	file->private_data = mm;
+	return 0;
+}
+
+static int pagemap_release(struct inode *inode, struct file *file)
+{
+	if (file->private_data)
+		mmdrop(file->private_data);
+	return 0;
+}
+
+static long pagemap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	return cmd == PAGEMAP_SCAN ? pagemap_scan(file->private_data, arg) : -EINVAL;
+}
+
+const struct file_operations proc_pagemap_operations = {
+	.llseek = mem_lseek,
+	.read = pagemap_read,
+	.open = pagemap_open,
+	.release = pagemap_release,
+	.unlocked_ioctl = pagemap_ioctl,
+	.compat_ioctl = pagemap_ioctl,
+};
