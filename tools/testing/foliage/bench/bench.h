@@ -46,7 +46,8 @@ extern const struct op ops[];
  * struct bench - one run of one operation
  * @size: bytes of memory under test, a multiple of 2 MiB
  * @call: bytes of the idle bitmap per call, a power of two
- * @sharers: processes that map the shared pages, the test's own among them
+ * @sharers: processes that map the shared pages, the test's own among them; or that have copied
+ *	them
  * @vmas: one-page mappings for the rows that count VMAs
  * @ns: metered time; the guest counts instructions as nanoseconds under scripts/vm --icount
  * @flushes: metered TLB flushes, -1 where the kernel does not count them
@@ -79,7 +80,7 @@ void read_fully(int fd, void *buf, size_t bytes, off_t at, const char *path);
 void pin_here(void);
 void settle(void);
 void wait_child(pid_t pid);
-pid_t *sharers_start(int n);
+pid_t *sharers_start(int n, void (*first)(void *arg), void *arg);
 void sharers_stop(pid_t *pids, int n);
 
 /* settings.c: what the operations change in the system, put back after each of them */
@@ -136,7 +137,11 @@ void idle_read_free(struct bench *b);
 void kpageflags_read(struct bench *b);
 void kpagecount_read(struct bench *b);
 void kpagecgroup_read(struct bench *b);
+void kpageflags_free(struct bench *b);
 void pagemap_read(struct bench *b);
+void pagemap_read_hole(struct bench *b);
+void pagemap_read_one(struct bench *b);
+void scan_written(struct bench *b);
 void mlock_lock(struct bench *b);
 void mlock_unlock(struct bench *b);
 void mlock_unmap(struct bench *b);
@@ -149,6 +154,8 @@ void fork_chain(struct bench *b);
 void reclaim_lazyfree(struct bench *b);
 void reclaim_zram(struct bench *b);
 void move_nodes(struct bench *b);
+void move_shared(struct bench *b);
+void move_copied(struct bench *b);
 void age(struct bench *b);
 void move_ptes(struct bench *b);
 void reclaim_file(struct bench *b);

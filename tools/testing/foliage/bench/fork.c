@@ -43,7 +43,7 @@ void fork_exit(struct bench *b)
 void fork_exit_shared(struct bench *b)
 {
 	struct region r = region_new(b, b->op->size);
-	pid_t *pids = sharers_start(b->sharers - 1);
+	pid_t *pids = sharers_start(b->sharers - 1, NULL, NULL);
 
 	drain_lru();
 	meter_begin(b);

@@ -206,7 +206,7 @@ static void check_mapcount(const struct region *r, int want)
 static void shared(struct bench *b, void (*measure)(struct bench *b, struct region *r))
 {
 	struct region r = whole_windows(b);
-	pid_t *pids = sharers_start(b->sharers - 1);
+	pid_t *pids = sharers_start(b->sharers - 1, NULL, NULL);
 
 	check_mapcount(&r, b->sharers);
 	measure(b, &r);

@@ -11,6 +11,8 @@
 #include "bench.h"
 
 #define TARGET	1
+/* Enough pages for what a call costs by itself not to be seen in the figure of one. */
+#define SHARED	128
 
 void move_nodes(struct bench *b)
 {
@@ -43,5 +45,57 @@ void move_nodes(struct bench *b)
 	free(pages);
 	free(nodes);
 	free(status);
+	region_free(&r);
+}
+
+/* The first pages of @r, as process @pid maps them (0: this one), wherever else they are mapped. */
+static void move_first(struct bench *b, const struct region *r, pid_t pid)
+{
+	void *pages[SHARED];
+	int nodes[SHARED], status[SHARED];
+	size_t i;
+
+	for (i = 0; i < SHARED; i++) {
+		pages[i] = r->mem + i * PAGE;
+		nodes[i] = TARGET;
+	}
+	drain_lru();
+	meter_begin(b);
+	must(syscall(SYS_move_pages, pid, SHARED, pages, nodes, status, MPOL_MF_MOVE_ALL));
+	meter_end(b, SHARED);
+	must(syscall(SYS_move_pages, pid, SHARED, pages, NULL, status, 0));
+	for (i = 0; i < SHARED; i++)
+		if (status[i] != TARGET)
+			fail("page %zu is on node %d instead of %d", i, status[i], TARGET);
+}
+
+/* Pages that --sharers processes map: all of their mappings must be found. */
+void move_shared(struct bench *b)
+{
+	struct region r = region_new(b, FOLIO_4K);
+	pid_t *pids = sharers_start(b->sharers - 1, NULL, NULL);
+
+	move_first(b, &r, 0);
+	sharers_stop(pids, b->sharers - 1);
+	region_free(&r);
+}
+
+static void copy_first(void *arg)
+{
+	const struct region *r = arg;
+	size_t i;
+
+	for (i = 0; i < SHARED; i++)
+		*(volatile uint64_t *)(r->mem + i * PAGE) = i;
+}
+
+/* One of --sharers children's own copies: the others are none of its business. */
+void move_copied(struct bench *b)
+{
+	struct region r = region_new(b, FOLIO_4K);
+	pid_t *pids = sharers_start(b->sharers, copy_first, &r);
+
+	move_first(b, &r, pids[b->sharers / 2]);
+	sharers_stop(pids, b->sharers);
 	region_free(&r);
 }

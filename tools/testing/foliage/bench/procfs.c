@@ -19,30 +19,44 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Read a file of 8 bytes per frame over the test's frames, in runs of consecutive ones. */
-static void read_frames(struct bench *b, const char *path)
+/* Where runs of consecutive frames begin: those that are long enough are moved to the front. */
+static size_t find_runs(uint64_t *pfn, size_t end, size_t *length)
 {
-	struct region r = region_new(b, b->op->size);
-	uint64_t *pfn = region_pfns(&r), units = 0;
-	size_t i, n, end = r.len / PAGE;
-	int fd = open_file(path, O_RDONLY);
+	size_t i, n, runs = 0;
 
-	memset(entries, 0, sizeof(entries));
 	qsort(pfn, end, 8, by_value);
-	meter_begin(b);
 	for (i = 0; i < end; i += n) {
 		for (n = 1; n < PIECE && i + n < end && pfn[i + n] == pfn[i] + n; )
 			n++;
 		if (n < MIN_RUN)
 			continue;
-		read_fully(fd, entries, n * 8, pfn[i] * 8, path);
-		units += n;
+		pfn[runs] = pfn[i];
+		length[runs++] = n;
+	}
+	return runs;
+}
+
+/* Read a file of 8 bytes per frame over the test's frames, in runs of consecutive ones. */
+static void read_frames(struct bench *b, const char *path)
+{
+	struct region r = region_new(b, b->op->size);
+	size_t end = r.len / PAGE, runs, i, *length = need_memory(end * sizeof(*length));
+	uint64_t *pfn = region_pfns(&r), units = 0;
+	int fd = open_file(path, O_RDONLY);
+
+	memset(entries, 0, sizeof(entries));
+	runs = find_runs(pfn, end, length);
+	meter_begin(b);
+	for (i = 0; i < runs; i++) {
+		read_fully(fd, entries, length[i] * 8, pfn[i] * 8, path);
+		units += length[i];
 	}
 	meter_end(b, units);
 	if (units < end / 2)
 		fail("the test's memory is in pieces of under %lu frames: run on a fresh boot",
 		     MIN_RUN);
 	close(fd);
+	free(length);
 	free(pfn);
 	region_free(&r);
 }
@@ -62,11 +76,38 @@ void kpagecgroup_read(struct bench *b)
 	read_frames(b, "/proc/kpagecgroup");
 }
 
-void pagemap_read(struct bench *b)
+/* Free memory at the top of the guest, which nothing of the test has touched. */
+void kpageflags_free(struct bench *b)
 {
-	struct region r = region_new(b, b->op->size);
+	size_t bytes = b->size / PAGE * 8, end, at;
+	int fd = open_file("/proc/kpageflags", O_RDONLY);
+	uint64_t *flags = need_memory(bytes);
+
+	for (end = 0; pread(fd, entries, 8, end * 8) == 8; )
+		end += b->size / PAGE;
+	/* The window with the fewest frames in use: the last of memory, or close to it. */
+	for (at = end - b->size / PAGE; at; at -= b->size / PAGE) {
+		size_t i, free_frames = 0, n = pread(fd, flags, bytes, at * 8) / 8;
+
+		for (i = 0; i < n; i++)
+			free_frames += flags[i] >> 10 & 1;
+		if (n == b->size / PAGE && free_frames == n)
+			break;
+	}
+	if (!at)
+		fail("no %zu MiB of memory are free in one piece: run on a fresh boot",
+		     b->size / MiB);
+	meter_begin(b);
+	read_fully(fd, flags, bytes, at * 8, "/proc/kpageflags");
+	meter_end(b, b->size / PAGE);
+	free(flags);
+	close(fd);
+}
+
+static void read_pagemap(struct bench *b, const struct region *r)
+{
 	int fd = open_file("/proc/self/pagemap", O_RDONLY);
-	size_t first = (uintptr_t)r.mem / PAGE, end = r.len / PAGE, i, n;
+	size_t first = (uintptr_t)r->mem / PAGE, end = r->len / PAGE, i, n;
 
 	memset(entries, 0, sizeof(entries));
 	meter_begin(b);
@@ -74,6 +115,37 @@ void pagemap_read(struct bench *b)
 		n = end - i < PIECE ? end - i : PIECE;
 		read_fully(fd, entries, n * 8, (first + i) * 8, "/proc/self/pagemap");
 	}
+	meter_end(b, end);
+	close(fd);
+}
+
+void pagemap_read(struct bench *b)
+{
+	struct region r = region_new(b, b->op->size);
+
+	read_pagemap(b, &r);
+	region_free(&r);
+}
+
+void pagemap_read_hole(struct bench *b)
+{
+	struct region r = region_map(b, FOLIO_4K, 0);
+
+	read_pagemap(b, &r);
+	region_free(&r);
+}
+
+/* As most tools do: one entry, wherever they happen to be. */
+void pagemap_read_one(struct bench *b)
+{
+	struct region r = region_new(b, FOLIO_4K);
+	int fd = open_file("/proc/self/pagemap", O_RDONLY);
+	size_t i, end = r.len / PAGE / 16;
+
+	meter_begin(b);
+	for (i = 0; i < end; i++)
+		read_fully(fd, entries, 8, ((uintptr_t)r.mem / PAGE + i * 16) * 8,
+			   "/proc/self/pagemap");
 	meter_end(b, end);
 	close(fd);
 	region_free(&r);

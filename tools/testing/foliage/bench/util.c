@@ -107,8 +107,11 @@ void wait_child(pid_t pid)
 		fail("a child process ended badly (status %#x)", status);
 }
 
-/* Start @n processes that share all memory with this one and sleep. They die with it. */
-pid_t *sharers_start(int n)
+/*
+ * Start @n processes that share all memory with this one, call @first if there is one, and sleep.
+ * They die with this one.
+ */
+pid_t *sharers_start(int n, void (*first)(void *arg), void *arg)
 {
 	pid_t *pids = need_memory((n + 1) * sizeof(*pids));
 	pid_t parent = getpid();
@@ -122,6 +125,8 @@ pid_t *sharers_start(int n)
 		if (pids[i])
 			continue;
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (first)
+			first(arg);
 		if (getppid() != parent || write(ready[1], &c, 1) != 1)
 			_exit(1);
 		for (;;)
