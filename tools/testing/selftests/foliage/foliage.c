@@ -15,7 +15,6 @@
 #include "foliage.h"
 
 #define MTHP_64K	"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled"
-#define EXT4_IMAGE	"/tmp/foliage-ext4.img"
 #define EXT4_DIR	"/tmp/foliage-ext4"
 
 void fail_setup(const char *fmt, ...)

@@ -21,6 +21,7 @@
 
 /* Bits of /proc/kpageflags that the tests look at. */
 #define KPF(bit)	(1ULL << (bit))
+#define KPF_DIRTY	4
 #define KPF_LRU		5
 #define KPF_BUDDY	10
 #define KPF_MMAP	11
@@ -30,8 +31,12 @@
 #define KPF_TAIL	16
 #define KPF_HUGE	17
 #define KPF_NOPAGE	20
+#define KPF_KSM		21
 #define KPF_THP		22
 #define KPF_IDLE	25
+
+/* What the loop device of FILE_EXT4 is made of: what is in there is on disk. */
+#define EXT4_IMAGE	"/tmp/foliage-ext4.img"
 
 enum kind { ANON_4K, ANON_64K, ANON_2M, SHMEM, FILE_EXT4, HUGETLB };
 

@@ -4,7 +4,8 @@
  * makes some: the call must fail cleanly, memory must hold what it held, the next try must
  * succeed, and nothing may be left behind.
  *
- * Needs CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS, which the debug kernel has.
+ * Needs CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS, which the debug kernel has. With
+ * CONFIG_DEBUG_KMEMLEAK the kernel itself says what nobody refers to any more.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,10 +26,61 @@
 
 #define FAILSLAB	"/sys/kernel/debug/failslab/"
 #define SLAB		"/sys/kernel/slab/"
+#define KMEMLEAK	"/sys/kernel/debug/kmemleak"
 #define PAGES		16
 #define ROUNDS		20
 
 static char *p;
+
+/* Of what is reported, only objects that these functions allocated or linked are ours. */
+static const char * const suspects[] = { "anon_vma", "vm_area" };
+
+/* One object of the report: from its line to the next one's. NULL behind the last. */
+static char *next_object(char **report)
+{
+	char *at = *report ? strstr(*report, "unreferenced object") : NULL, *next;
+
+	if (!at)
+		return NULL;
+	next = strstr(at + 1, "unreferenced object");
+	if (next)
+		next[-1] = 0;
+	*report = next;
+	return at;
+}
+
+/* Print the objects reported that are ours; how many. */
+static int leaks_reported(void)
+{
+	static char text[1 << 20];
+	char *report = text, *object;
+	int n = 0;
+
+	if (!read_text(KMEMLEAK, text, sizeof(text)))
+		fail_setup(KMEMLEAK);
+	while ((object = next_object(&report))) {
+		bool ours = false;
+
+		for (size_t i = 0; i < ARRAY_SIZE(suspects); i++)
+			ours |= !!strstr(object, suspects[i]);
+		n += ours;
+		for (char *line = strtok(object, "\n"); ours && line; line = strtok(NULL, "\n"))
+			printf("# %s\n", line);
+	}
+	return n;
+}
+
+/*
+ * The first scan takes a sum of each object that nothing refers to, the second reports those whose
+ * sum is still the same; and none that is younger than five seconds. False if kmemleak is off.
+ */
+static bool leaks_scan(void)
+{
+	if (!write_text(KMEMLEAK, "scan"))
+		return false;
+	sleep(6);
+	return write_text(KMEMLEAK, "scan");
+}
 
 static long objects(const char *slab)
 {
@@ -140,6 +192,27 @@ static void undo_mprotect(void)
 	mprotect(p + 4 * PAGE, 4 * PAGE, PROT_READ | PROT_WRITE);
 }
 
+/* Fixtures run in the order of the file: what has leaked before is none of ours. */
+FIXTURE(before) {
+};
+
+FIXTURE_SETUP(before)
+{
+	if (access(KMEMLEAK, W_OK))
+		SKIP(return, "no CONFIG_DEBUG_KMEMLEAK");
+}
+
+FIXTURE_TEARDOWN(before)
+{
+}
+
+TEST_F_TIMEOUT(before, forget_leaks, 120)
+{
+	if (!leaks_scan())
+		SKIP(return, "kmemleak is off");
+	EXPECT_TRUE(write_text(KMEMLEAK, "clear"));
+}
+
 FIXTURE(alloc) {
 	long avs;
 	long chains;
@@ -213,6 +286,28 @@ TEST_F(alloc, first_fault)
 	EXPECT_EQ(try_all(op_fault, NULL), 2);
 	fresh[0] = 1;
 	leaks(_metadata, self);
+}
+
+FIXTURE(after) {
+};
+
+FIXTURE_SETUP(after)
+{
+	if (access(KMEMLEAK, W_OK))
+		SKIP(return, "no CONFIG_DEBUG_KMEMLEAK");
+}
+
+FIXTURE_TEARDOWN(after)
+{
+}
+
+TEST_F_TIMEOUT(after, nothing_leaked, 120)
+{
+	/* What was put off to RCU is not yet free, and still referred to from there. */
+	sleep(2);
+	if (!leaks_scan())
+		SKIP(return, "kmemleak is off");
+	EXPECT_EQ(leaks_reported(), 0);
 }
 
 TEST_HARNESS_MAIN
