@@ -8,3 +8,7 @@ endif
 ifdef CONFIG_FOLIAGE_RMAP
 obj-y := $(filter-out rmap.o page_vma_mapped.o,$(obj-y)) pte/ rmap/
 endif
+
+ifdef CONFIG_FOLIAGE_PROC
+obj-y := $(filter-out pte/,$(obj-y)) pte/
+endif

@@ -15,6 +15,7 @@
  * copy, which may fault.
  */
 #include <linux/fs.h>
+#include <linux/memblock.h>
 #include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
 #include <linux/proc_fs.h>
@@ -43,20 +44,23 @@ static unsigned long kpage_end(void)
  * @out: where to
  * @page: first page, which was large or unused a moment ago
  * @nr: number of pages at most
- * @memo: of this read
+ * @memo: of this batch
  *
  * Return: how many were written; 0 when @page is a page by itself after all.
  */
 unsigned long kpage_fill_run(const struct kpage_file *f, u64 *out, const struct page *page,
 			     unsigned long nr, struct kpage_memo *memo)
 {
-	if (kpage_large(page)) {
-		const struct folio *folio = kpage_folio(page);
+	/* Looked up once: it may be freed, split or made anew while it is described. */
+	const struct folio *folio = page_folio(page);
 
+	if (READ_ONCE(folio->flags) & BIT(PG_head)) {
 		nr = min(nr, kpage_folio_rest(folio, page));
 		f->large(out, page, folio, nr, memo);
 		return nr;
 	}
+	if (!kpage_unused(page))
+		return 0;
 	nr = min(nr, kpage_block_rest(page));
 	memset64(out, f->free, nr);
 	if (f->poison)
@@ -67,16 +71,19 @@ unsigned long kpage_fill_run(const struct kpage_file *f, u64 *out, const struct 
 	return nr;
 }
 
-/* Numbers for @nr frames from @pfn on, which lie in one block of KPAGE_BATCH. */
+/*
+ * Numbers for @nr frames from @pfn on, which lie in one block of KPAGE_BATCH. While memory is
+ * being taken offline this waits: the memory map may be what is taken.
+ */
 static void kpage_batch(u64 *out, unsigned long pfn, unsigned long nr, kpage_fill_t fill,
-			u64 hole, struct kpage_memo *memo)
+			u64 hole)
 {
 	struct page *page;
 
 	get_online_mems();
 	page = pfn_to_online_page(pfn);
 	if (page)
-		fill(out, page, nr, memo);
+		fill(out, page, nr);
 	else
 		memset64(out, hole, nr);
 	put_online_mems();
@@ -98,7 +105,6 @@ static void kpage_batch(u64 *out, unsigned long pfn, unsigned long nr, kpage_fil
 static ssize_t kpage_read(char __user *buf, size_t count, loff_t *ppos, kpage_fill_t fill,
 			  u64 hole)
 {
-	struct kpage_memo memo = {};
 	u64 batch[KPAGE_BATCH] __uninitialized;
 	unsigned long pfn, end;
 	size_t done = 0, bytes;
@@ -114,7 +120,7 @@ static ssize_t kpage_read(char __user *buf, size_t count, loff_t *ppos, kpage_fi
 	while (pfn < end && !err) {
 		unsigned long nr = min(end - pfn, KPAGE_BATCH - pfn % KPAGE_BATCH);
 
-		kpage_batch(batch, pfn, nr, fill, hole, &memo);
+		kpage_batch(batch, pfn, nr, fill, hole);
 		bytes = nr * KPAGE_BYTES;
 		bytes -= round_up(copy_to_user(buf + done, batch, bytes), KPAGE_BYTES);
 		if (bytes < nr * KPAGE_BYTES)
@@ -159,10 +165,9 @@ static const struct kpage_file kpage_count = {
 	.large = kpage_count_large,
 };
 
-static void kpage_count_fill(u64 *out, const struct page *page, unsigned long nr,
-			     struct kpage_memo *memo)
+static void kpage_count_fill(u64 *out, const struct page *page, unsigned long nr)
 {
-	kpage_fill(&kpage_count, out, page, nr, memo);
+	kpage_fill(&kpage_count, out, page, nr, NULL);
 }
 
 static ssize_t kpagecount_read(struct file *file, char __user *buf, size_t count, loff_t *ppos)
@@ -191,18 +196,23 @@ static const struct proc_ops kpageflags_proc_ops = {
 /* kpagecgroup: the inode number of the memory cgroup that the page is charged to. */
 
 /*
- * Neighbours are often charged to one cgroup, so the last answer is kept. It may name a
- * cgroup that goes away during the read; so may any answer, once it was given.
+ * Neighbours are often charged to one cgroup, so the last answer is kept, for one batch. It
+ * may name a cgroup that goes away meanwhile; so may any answer, once it was given.
  */
 static __always_inline u64 kpage_cgroup_single(const struct page *page, struct kpage_memo *memo)
 {
 	unsigned long key = READ_ONCE(page->memcg_data);
+	u64 ino;
 
-	if (key != memo->key) {
-		memo->value = page_cgroup_ino((struct page *)page);
+	if (likely(key == memo->key))
+		return memo->value;
+	ino = page_cgroup_ino((struct page *)page);
+	/* Charged anew in between: this is the answer, but not that of the key. */
+	if (READ_ONCE(page->memcg_data) == key) {
 		memo->key = key;
+		memo->value = ino;
 	}
-	return key ? memo->value : 0;
+	return ino;
 }
 
 static void kpage_cgroup_large(u64 *out, const struct page *page, const struct folio *folio,
@@ -216,10 +226,11 @@ static const struct kpage_file kpage_cgroup = {
 	.large = kpage_cgroup_large,
 };
 
-static void kpage_cgroup_fill(u64 *out, const struct page *page, unsigned long nr,
-			      struct kpage_memo *memo)
+static void kpage_cgroup_fill(u64 *out, const struct page *page, unsigned long nr)
 {
-	kpage_fill(&kpage_cgroup, out, page, nr, memo);
+	struct kpage_memo memo = {};
+
+	kpage_fill(&kpage_cgroup, out, page, nr, &memo);
 }
 
 static ssize_t kpagecgroup_read(struct file *file, char __user *buf, size_t count, loff_t *ppos)

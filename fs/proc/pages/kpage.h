@@ -12,13 +12,21 @@
 
 /*
  * Frames that are looked at between two copies to the reader. They lie in one aligned
- * block of this length, and memory comes and goes in larger ones, so that whether they
- * exist is asked once. Small enough for the stack: a read allocates nothing.
+ * block of this length, and memory comes and goes in blocks that are no smaller, so that
+ * whether they exist is asked once. Small enough for the stack: a read allocates nothing.
  */
-#define KPAGE_BATCH	128
+#define KPAGE_STACK	(IS_ENABLED(CONFIG_64BIT) ? 128UL : 64UL)
+#ifdef CONFIG_SPARSEMEM_VMEMMAP
+#define KPAGE_BATCH	MIN(PAGES_PER_SUBSECTION, KPAGE_STACK)
+#else
+#define KPAGE_BATCH	KPAGE_STACK
+#endif
+
+/* No folio is larger. */
+#define KPAGE_MAX_ORDER	(IS_ENABLED(CONFIG_ARCH_HAS_GIGANTIC_PAGE) ? PUD_ORDER : MAX_PAGE_ORDER)
 
 /**
- * struct kpage_memo - the answer for the last folio, which is often the next one's too
+ * struct kpage_memo - the answer for the last page, which is often the next one's too
  * @key: what the answer was made from
  * @value: the answer
  */
@@ -33,7 +41,7 @@ struct kpage_memo {
  * @free: of a frame of a free block, other than its first
  * @single: of a page that belongs to no larger folio
  * @large: of @nr pages of a large folio from @page on
- * @poison: mend what @free said of frames that are poisoned, or NULL
+ * @poison: add to what @free said of frames what is said of poisoned ones, or NULL
  *
  * Nothing is locked and no reference is held. What was read may be old, but no pointer is
  * followed that the page held: only its own folio, which is found in the memory map.
@@ -46,14 +54,6 @@ struct kpage_file {
 		      unsigned long nr, struct kpage_memo *memo);
 	void (*poison)(u64 *out, const struct page *page, unsigned long nr);
 };
-
-/* A page's folio, and without a look at flags that may be another page's by now. */
-static inline const struct folio *kpage_folio(const struct page *page)
-{
-	unsigned long head = READ_ONCE(page->compound_head);
-
-	return head & 1 ? (const struct folio *)(head - 1) : (const struct folio *)page;
-}
 
 /* A page of a large folio? */
 static __always_inline bool kpage_large(const struct page *page)
@@ -80,9 +80,10 @@ static inline unsigned long kpage_folio_rest(const struct folio *folio, const st
 	unsigned int order = READ_ONCE(folio->_flags_1) & 0xff;
 	unsigned long index = page - &folio->page;
 
-	if (order >= BITS_PER_LONG || index >> order)
+	if (order > KPAGE_MAX_ORDER || index >> order ||
+	    !IS_ALIGNED(page_to_pfn(&folio->page), BIT(order)))
 		return 1;
-	return (1UL << order) - index;
+	return BIT(order) - index;
 }
 
 /**
@@ -121,7 +122,7 @@ unsigned long kpage_fill_run(const struct kpage_file *f, u64 *out, const struct 
  * @out: where to
  * @page: first page
  * @nr: number of pages, consecutive in the memory map
- * @memo: of this read
+ * @memo: of this batch
  *
  * Free blocks and large folios are runs: one look, and as many numbers as they have frames.
  */
@@ -144,11 +145,9 @@ static __always_inline void kpage_fill(const struct kpage_file *f, u64 *out,
 	}
 }
 
-typedef void (*kpage_fill_t)(u64 *out, const struct page *page, unsigned long nr,
-			     struct kpage_memo *memo);
+typedef void (*kpage_fill_t)(u64 *out, const struct page *page, unsigned long nr);
 
-void kpage_flags_fill(u64 *out, const struct page *page, unsigned long nr,
-		      struct kpage_memo *memo);
+void kpage_flags_fill(u64 *out, const struct page *page, unsigned long nr);
 void kpage_flags_init(void);
 
 #endif /* __FS_PROC_KPAGE_H */

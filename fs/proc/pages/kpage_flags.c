@@ -143,14 +143,13 @@ static __always_inline u64 kpage_flags_single(const struct page *page, struct kp
 	return u;
 }
 
-/* Poison is a page's own, while nearly all else is its folio's. */
+/* Poison is a page's own, while nearly all else is its folio's or its block's. */
 static void kpage_flags_poison(u64 *out, const struct page *page, unsigned long nr)
 {
 #ifdef CONFIG_MEMORY_FAILURE
-	if (likely(!atomic_long_read(&num_poisoned_pages)))
-		return;
 	for (; nr; nr--, out++, page++)
-		if (READ_ONCE(page->flags) & BIT(PG_hwpoison))
+		/* Set at any time, and then it stays. */
+		if (unlikely(data_race(page->flags) & BIT(PG_hwpoison)))
 			*out |= KPF(HWPOISON);
 #endif
 }
@@ -204,12 +203,10 @@ static const struct kpage_file kpage_flags = {
  * @out: where to, 64 bits for each
  * @page: first page
  * @nr: number of pages, consecutive in the memory map
- * @memo: not used
  */
-void kpage_flags_fill(u64 *out, const struct page *page, unsigned long nr,
-		      struct kpage_memo *memo)
+void kpage_flags_fill(u64 *out, const struct page *page, unsigned long nr)
 {
-	kpage_fill(&kpage_flags, out, page, nr, memo);
+	kpage_fill(&kpage_flags, out, page, nr, NULL);
 }
 
 /**
@@ -221,11 +218,10 @@ void kpage_flags_fill(u64 *out, const struct page *page, unsigned long nr,
  */
 u64 stable_page_flags(const struct page *page)
 {
-	struct kpage_memo memo = {};
 	u64 u;
 
 	if (!page)
 		return KPF(NOPAGE);
-	kpage_flags_fill(&u, page, 1, &memo);
+	kpage_flags_fill(&u, page, 1);
 	return u;
 }

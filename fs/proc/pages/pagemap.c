@@ -6,11 +6,12 @@
  *		   |         |     | run | |none |  one PMD entry   |
  *		    0 0 0 0	    f f+1 f+2	  F F+1 F+2 F+3
  *
- * A chunk of at most four page tables is looked at under the mmap lock and copied out without
- * it, so that a reader of a huge range lets writers of the address space in after each.
- * In a chunk everything is a run: a first value, and a step from one page to the next,
- * which is 1 in the frame number, or 1 in the offset of a swap entry, or 0. Only what each
- * page says for itself (its folio's kind, how often it is mapped) is looked up page by page.
+ * A chunk of one page table, or 2048 pages of huge pages and holes, is looked at under the
+ * mmap lock and copied out without it, so that a reader of a huge range lets writers of the
+ * address space in after each. In a chunk everything is a run: a first value, and a step from
+ * one page to the next, which is 1 in the frame number, or 1 in the offset of a swap entry,
+ * or 0. Only what each page says for itself (its folio's kind, how often it is mapped) is
+ * looked up page by page.
  *
  * Locks: mmap_lock for reading over a chunk; in it the lock of one page table.
  */
@@ -30,8 +31,12 @@
 #include "kpage.h"
 #include "pagemap.h"
 
-/* Page tables' worth of addresses that are looked at in one hold of the mmap lock. */
-#define PAGEMAP_CHUNK	(4 * PMD_SIZE)
+/*
+ * Pages that are looked at in one hold of the mmap lock: no more than one table of small ones,
+ * which take longer, but several huge ones or holes.
+ */
+#define PAGEMAP_CHUNK	2048UL
+#define PAGEMAP_ENOUGH	1
 
 /* Reads of so few entries, which are many tools' only ones, need no memory for them. */
 #define PAGEMAP_FEW	8
@@ -46,18 +51,15 @@ struct pagemap_read {
 	bool show_pfn;
 };
 
-/* Entries up to @end, each @step more than the one before; unrolled for a constant @step. */
+/* Entries up to @end, each @step more than the one before: most of what a huge page costs. */
 static __always_inline void pagemap_count_up(u64 *out, u64 *end, u64 value, const u64 step)
 {
-	for (; end - out >= 8; out += 8, value += 8 * step) {
-		out[0] = value;
-		out[1] = value + step;
-		out[2] = value + 2 * step;
-		out[3] = value + 3 * step;
-		out[4] = value + 4 * step;
-		out[5] = value + 5 * step;
-		out[6] = value + 6 * step;
-		out[7] = value + 7 * step;
+	unsigned int i;
+
+	for (; end - out >= 16; out += 16, value += 16 * step) {
+#pragma GCC unroll 16
+		for (i = 0; i < 16; i++)
+			out[i] = value + i * step;
 	}
 	for (; out < end; value += step)
 		*out++ = value;
@@ -115,21 +117,29 @@ static u64 pagemap_swap_pte(const struct pagemap_read *r, pte_t pte)
 	return value;
 }
 
-/* Pages of a large folio: one look at its kind, and one at each page's own map count. */
-static unsigned long pagemap_put_large(struct pagemap_read *r, const struct folio *folio,
-				       const struct page *page, u64 value, unsigned long nr)
+/* Pages that @others mappings have together, and each perhaps some of its own. */
+static void pagemap_put_counted(struct pagemap_read *r, const struct page *page, u64 value,
+				int others, unsigned long nr)
 {
-	unsigned long i, n = min(nr, kpage_folio_rest(folio, page));
-	int others = atomic_read(&folio->_entire_mapcount) + 1;
 	u64 step = r->show_pfn;
 
-	if (!folio_test_anon(folio))
-		value |= PM_FILE;
-	/* One mapping in sum, of the folio as a whole or of this page. */
-	for (i = 0; i < n; i++, page++, value += step)
+	for (; nr; nr--, page++, value += step)
 		*r->out++ = value | (atomic_read(&page->_mapcount) + 1 + others == 1 ?
 				     PM_MMAP_EXCLUSIVE : 0);
-	return n;
+}
+
+/* All that a present entry says by itself. */
+static __always_inline u64 pagemap_present(const struct pagemap_read *r, pte_t pte)
+{
+	u64 value = PM_PRESENT;
+
+	if (r->show_pfn)
+		value |= pte_pfn(pte) & PM_PFRAME_MASK;
+	if (pte_soft_dirty(pte))
+		value |= PM_SOFT_DIRTY;
+	if (pte_uffd_wp(pte))
+		value |= PM_UFFD_WP;
+	return value;
 }
 
 /* What is not said by most: a file's page, or mapped more than once. */
@@ -142,106 +152,126 @@ static noinline u64 pagemap_unusual(const struct page *page, u64 value)
 	return value;
 }
 
-/*
- * Entries of consecutive pages, with all that the page table said of them in @value. The
- * table's lock keeps the pages mapped, and so what they are.
- */
-static __always_inline void pagemap_put_pages(struct pagemap_read *r, const struct page *page,
-					      u64 value, unsigned long nr)
+/* A small page. The table's lock keeps it mapped, and so what it is. */
+static __always_inline u64 pagemap_small(const struct page *page, u64 value)
 {
-	const struct page *end = page + nr;
-	const u64 step = r->show_pfn;
-	u64 *out = r->out;
-
-	value |= PM_MMAP_EXCLUSIVE;
-	for (; page < end; page++, value += step) {
-		if (unlikely(kpage_large(page))) {
-			r->out = out;
-			nr = pagemap_put_large(r, kpage_folio(page), page,
-					       value & ~PM_MMAP_EXCLUSIVE, end - page);
-			out = r->out;
-			page += nr - 1;
-			value += (nr - 1) * step;
-			continue;
-		}
-		/* Mapped under this lock, a page does not change its kind. */
-		if (likely((unsigned long)data_race(page->mapping) & PAGE_MAPPING_ANON) &&
-		    likely(!atomic_read(&page->_mapcount)))
-			*out++ = value;
-		else
-			*out++ = pagemap_unusual(page, value);
-	}
-	r->out = out;
+	/* Mapped under this lock, a page does not change its kind. */
+	if (likely((unsigned long)data_race(page->mapping) & PAGE_MAPPING_ANON) &&
+	    likely(!atomic_read(&page->_mapcount)))
+		return value | PM_MMAP_EXCLUSIVE;
+	return pagemap_unusual(page, value | PM_MMAP_EXCLUSIVE);
 }
 
-/* Present entries from @ptep on that say the same of consecutive frames. */
-static __always_inline unsigned long pagemap_present(struct pagemap_read *r,
-						     struct vm_area_struct *vma,
-						     unsigned long addr, pte_t *ptep, pte_t pte,
-						     unsigned long max, u64 value)
+/* Entries of a large folio's pages, as far as they are alike. Return: how many, at least 1. */
+static unsigned long pagemap_large(struct pagemap_read *r, const struct page *page, u64 value,
+				   pte_t *ptep, unsigned long max)
 {
-	struct page *page = pagemap_page(vma, addr, pte);
-	unsigned long nr;
+	const struct folio *folio = page_folio(page);
+	unsigned long nr = 1;
 
-	value |= PM_PRESENT;
-	if (r->show_pfn)
-		value |= pte_pfn(pte) & PM_PFRAME_MASK;
-	if (pte_soft_dirty(pte))
-		value |= PM_SOFT_DIRTY;
-	if (pte_uffd_wp(pte))
-		value |= PM_UFFD_WP;
-	if (!page) {
-		*r->out++ = value;
-		return 1;
-	}
-	nr = pte_run_alike(ptep, pte, min(max, pagemap_map_rest(pte_pfn(pte))));
-	pagemap_put_pages(r, page, value, nr);
+	max = min3(max, kpage_folio_rest(folio, page), pagemap_map_rest(page_to_pfn(page)));
+	/* Only where the entry itself says that it is ordinary, those like it are too. */
+	if (IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL))
+		nr = pte_run_alike(ptep, ptep_get(ptep), max);
+	if (!folio_test_anon(folio))
+		value |= PM_FILE;
+	pagemap_put_counted(r, page, value, atomic_read(&folio->_entire_mapcount) + 1, nr);
 	return nr;
 }
 
-static unsigned long pagemap_none(struct pagemap_read *r, pte_t *ptep, unsigned long max,
-				  u64 value)
+/* What maps no page of a folio. Return: how many entries were made. */
+static noinline unsigned long pagemap_other(struct pagemap_read *r, pte_t *ptep, pte_t pte,
+					    unsigned long max, u64 flags)
 {
 	unsigned long nr = 1;
 
+	if (pte_present(pte)) {
+		*r->out++ = pagemap_present(r, pte) | flags;
+		return 1;
+	}
+	if (!pte_none(pte)) {
+		*r->out++ = pagemap_swap_pte(r, pte) | flags;
+		return 1;
+	}
 	while (nr < max && pte_none(ptep_get(ptep + nr)))
 		nr++;
-	memset64(r->out, value, nr);
+	memset64(r->out, flags, nr);
 	r->out += nr;
 	return nr;
+}
+
+/* No entry is expected: with Accessed and Dirty left out, none is all ones. */
+#define PAGEMAP_NO_RUN	(~0ULL)
+
+/*
+ * The entries of a table from @start to before @end, @addr the address of the first. An entry
+ * that is what the one before makes expect belongs to its run: page and value count up, and
+ * nothing of it needs to be decoded.
+ */
+static void pagemap_entries(struct pagemap_read *r, struct vm_area_struct *vma, u64 flags,
+			    pte_t *start, pte_t *end, unsigned long addr)
+{
+	const u64 step = r->show_pfn;
+	u64 expect = PAGEMAP_NO_RUN, raw_step = 0, value = 0, *out = r->out;
+	const struct page *page = NULL;
+	unsigned long nr;
+	pte_t *ptep;
+
+	for (ptep = start; ptep < end; ptep++) {
+		pte_t pte = ptep_get(ptep), bare = pte_run_gathered(pte);
+
+		if (likely(pte_val(bare) == expect) && pagemap_next(page)) {
+			page++;
+			value += step;
+		} else {
+			page = NULL;
+			if (likely(pte_present(pte)))
+				page = pagemap_page(vma, addr + (ptep - start) * PAGE_SIZE, pte);
+			if (unlikely(!page)) {
+				expect = PAGEMAP_NO_RUN;
+				r->out = out;
+				ptep += pagemap_other(r, ptep, pte, end - ptep, flags) - 1;
+				out = r->out;
+				continue;
+			}
+			value = pagemap_present(r, pte) | flags;
+			raw_step = pte_val(pte_next_pfn(bare)) - pte_val(bare);
+			expect = pte_val(bare);
+		}
+		expect += raw_step;
+		if (likely(!kpage_large(page))) {
+			*out++ = pagemap_small(page, value);
+			continue;
+		}
+		r->out = out;
+		nr = pagemap_large(r, page, value, ptep, end - ptep) - 1;
+		out = r->out;
+		ptep += nr;
+		page += nr;
+		value += nr * step;
+		expect += nr * raw_step;
+	}
+	r->out = out;
 }
 
 /* One page table, or a part of it. */
 static int pagemap_table(pmd_t *pmdp, unsigned long addr, unsigned long end,
 			 struct mm_walk *walk)
 {
-	struct pagemap_read *r = walk->private;
 	u64 flags = pagemap_vma_flags(walk->vma);
-	unsigned long nr;
 	spinlock_t *ptl;
-	pte_t *start, *ptep;
+	pte_t *ptep;
 
-	start = pte_offset_map_lock(walk->mm, pmdp, addr, &ptl);
-	if (!start) {
+	ptep = pte_offset_map_lock(walk->mm, pmdp, addr, &ptl);
+	if (!ptep) {
 		/* It changed under us: the walk looks again. */
 		walk->action = ACTION_AGAIN;
 		return 0;
 	}
-	for (ptep = start; addr < end; addr += nr * PAGE_SIZE, ptep += nr) {
-		unsigned long max = (end - addr) >> PAGE_SHIFT;
-		pte_t pte = ptep_get(ptep);
-
-		if (likely(pte_present(pte))) {
-			nr = pagemap_present(r, walk->vma, addr, ptep, pte, max, flags);
-		} else if (pte_none(pte)) {
-			nr = pagemap_none(r, ptep, max, flags);
-		} else {
-			nr = 1;
-			*r->out++ = pagemap_swap_pte(r, pte) | flags;
-		}
-	}
-	pte_unmap_unlock(start, ptl);
-	return 0;
+	pagemap_entries(walk->private, walk->vma, flags, ptep,
+			ptep + ((end - addr) >> PAGE_SHIFT), addr);
+	pte_unmap_unlock(ptep, ptl);
+	return PAGEMAP_ENOUGH;
 }
 
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
@@ -249,8 +279,8 @@ static int pagemap_table(pmd_t *pmdp, unsigned long addr, unsigned long end,
 static void pagemap_huge_present(struct pagemap_read *r, pmd_t pmd, unsigned long index,
 				 unsigned long nr, u64 value)
 {
+	const struct folio *folio = page_folio(pmd_page(pmd));
 	const struct page *page = pmd_page(pmd) + index;
-	const struct folio *folio = page_folio(page);
 
 	value |= PM_PRESENT;
 	if (r->show_pfn)
@@ -261,11 +291,15 @@ static void pagemap_huge_present(struct pagemap_read *r, pmd_t pmd, unsigned lon
 		value |= PM_UFFD_WP;
 	if (!folio_test_anon(folio))
 		value |= PM_FILE;
+	/* Device memory comes in such entries too, without being a folio of that size. */
+	if (!folio_test_large(folio))
+		pagemap_put_counted(r, page, value, 0, nr);
 	/* Nobody else maps any of it: the pages need not be asked. */
-	if (atomic_read(&folio->_large_mapcount) == 0)
+	else if (atomic_read(&folio->_large_mapcount) == 0)
 		pagemap_put(r, value | PM_MMAP_EXCLUSIVE, r->show_pfn, nr);
 	else
-		pagemap_put_large(r, folio, page, value, nr);
+		pagemap_put_counted(r, page, value, atomic_read(&folio->_entire_mapcount) + 1,
+				    nr);
 }
 
 static void pagemap_huge_swap(struct pagemap_read *r, pmd_t pmd, unsigned long index,
@@ -362,7 +396,7 @@ static const struct mm_walk_ops pagemap_walk = {
 	.walk_lock = PGWALK_RDLOCK,
 };
 
-/* One chunk; what was made is in @buf up to @r->out. */
+/* Entries of one chunk into @buf, up to @r->out; perhaps not all of them. */
 static int pagemap_chunk(struct mm_struct *mm, unsigned long start, unsigned long end,
 			 struct pagemap_read *r, u64 *buf)
 {
@@ -374,14 +408,14 @@ static int pagemap_chunk(struct mm_struct *mm, unsigned long start, unsigned lon
 	err = walk_page_range(mm, start, end, &pagemap_walk, r);
 	mmap_read_unlock(mm);
 	cond_resched();
-	return err;
+	return err == PAGEMAP_ENOUGH ? 0 : err;
 }
 
 /* Entries from @start on, a chunk after the other. Bytes done, or why there is none. */
 static ssize_t pagemap_range(struct mm_struct *mm, unsigned long start, unsigned long end,
 			     struct pagemap_read *r, char __user *to)
 {
-	size_t most = min(end - start, PAGEMAP_CHUNK) >> PAGE_SHIFT;
+	size_t most = min((end - start) >> PAGE_SHIFT, PAGEMAP_CHUNK);
 	u64 few[PAGEMAP_FEW] __uninitialized, *buf = few;
 	size_t done = 0, bytes, left;
 	unsigned long next;
@@ -391,9 +425,9 @@ static ssize_t pagemap_range(struct mm_struct *mm, unsigned long start, unsigned
 		buf = kmalloc_array(most, PM_ENTRY_BYTES, GFP_KERNEL);
 	if (!buf)
 		return -ENOMEM;
-	for (; start < end && !err; start = next) {
-		next = start + min(end - start, PAGEMAP_CHUNK - start % PAGEMAP_CHUNK);
-		err = pagemap_chunk(mm, start, next, r, buf);
+	for (; start < end && !err; start += bytes / PM_ENTRY_BYTES * PAGE_SIZE) {
+		next = ALIGN(start + 1, PAGEMAP_CHUNK * PAGE_SIZE);
+		err = pagemap_chunk(mm, start, start + min(end - start, next - start), r, buf);
 		if (err)
 			break;
 		bytes = (r->out - buf) * PM_ENTRY_BYTES;
@@ -438,8 +472,8 @@ static int pagemap_bounds(struct mm_struct *mm, loff_t pos, size_t count, unsign
  * @count: its length in bytes
  * @ppos: position in bytes; moved on by what was read
  *
- * Context: process, may sleep; takes the mmap lock of the process that is shown, for four page
- * tables at a time.
+ * Context: process, may sleep; takes the mmap lock of the process that is shown, for one page
+ * table or 2048 pages of huge ones at a time.
  * Return: bytes read; 0 at the end of the address space and when it is gone; -EINVAL for a
  * position or length that is no multiple of 8; -EFAULT, -EINTR or -ENOMEM where that came
  * before the first entry.
@@ -490,7 +524,7 @@ static int pagemap_release(struct inode *inode, struct file *file)
 
 static long pagemap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	return cmd == PAGEMAP_SCAN ? pagemap_scan(file->private_data, arg) : -EINVAL;
+	return cmd == PAGEMAP_SCAN ? pagemap_scan_ioctl(file->private_data, arg) : -EINVAL;
 }
 
 const struct file_operations proc_pagemap_operations = {

@@ -125,7 +125,7 @@ static int scan_passes(struct pagemap_scan *s, struct mm_struct *mm)
 }
 
 /**
- * pagemap_scan - the PAGEMAP_SCAN ioctl
+ * pagemap_scan_ioctl - the PAGEMAP_SCAN ioctl
  * @mm: the address space
  * @uarg: struct pm_scan_arg of the caller; walk_end is written
  *
@@ -139,7 +139,7 @@ static int scan_passes(struct pagemap_scan *s, struct mm_struct *mm)
  * VMA without asynchronous write-protection; -ENOMEM; -EINTR. After an error regions that
  * were found before it may have been written, and walk_end says how far it came.
  */
-long pagemap_scan(struct mm_struct *mm, unsigned long uarg)
+long pagemap_scan_ioctl(struct mm_struct *mm, unsigned long uarg)
 {
 	struct pm_scan_arg __user *user = (struct pm_scan_arg __user *)uarg;
 	struct pagemap_scan s = {};

@@ -23,7 +23,8 @@
  * @stop: the first address that this pass did not finish
  * @stuck: the next thing does not fit into what is left of max_pages, nor can a part of it
  * @tables: page tables that this pass may still look at
- * @flush: addresses that were write-protected and may still be writable for a TLB
+ * @flush: addresses that were write-protected and may still be writable for a TLB; while there
+ *	are any, mm_tlb_flush_pending() says so
  */
 struct pagemap_scan {
 	struct pm_scan_arg arg;

@@ -25,6 +25,7 @@
 #include <linux/swapops.h>
 #include <linux/userfaultfd_k.h>
 
+#include "../../../mm/pte/leaf.h"
 #include "pagemap.h"
 #include "scan.h"
 
@@ -63,21 +64,33 @@ static void scan_notify_end(struct pagemap_scan *s, struct mmu_notifier_range *r
 		mmu_notifier_invalidate_range_end(range);
 }
 
-static void scan_flush_later(struct pagemap_scan *s, unsigned long start, unsigned long end)
+/*
+ * Before an entry is changed, under its lock: whoever takes that lock next and sees the entry
+ * sees that a flush is pending too.
+ */
+static void scan_flush_later(struct pagemap_scan *s, struct mm_struct *mm, unsigned long start,
+			     unsigned long end)
 {
-	if (s->flush.start == s->flush.end)
+	if (s->flush.start == s->flush.end) {
+		inc_tlb_flush_pending(mm);
 		s->flush.start = start;
+	}
 	s->flush.end = end;
 }
 
-static void scan_flush(struct mm_walk *walk)
+static void scan_flush(struct pagemap_scan *s, struct vm_area_struct *vma)
 {
-	struct pagemap_scan *s = walk->private;
-
-	if (s->flush.start != s->flush.end)
-		flush_tlb_range(walk->vma, s->flush.start, s->flush.end);
+	if (s->flush.start == s->flush.end)
+		return;
+	flush_tlb_range(vma, s->flush.start, s->flush.end);
+	dec_tlb_flush_pending(vma->vm_mm);
 	s->flush.start = 0;
 	s->flush.end = 0;
+}
+
+static void scan_vma_end(struct mm_walk *walk)
+{
+	scan_flush(walk->private, walk->vma);
 }
 
 /* --- small pages --- */
@@ -131,6 +144,23 @@ static __always_inline u64 scan_pte_category(const struct pagemap_scan *s,
 	return pte_none(pte) ? PAGE_IS_WRITTEN : scan_pte_swapped(s, pte);
 }
 
+/*
+ * An entry that is restored later must not be restored writable: that would undo it. Whether
+ * the page is exclusive means something for anonymous memory only.
+ */
+static pte_t scan_protect_swp(pte_t pte)
+{
+	struct pte_leaf leaf = pte_leaf_decode_swp(pte);
+
+	if (!(leaf.flags & LEAF_WRITE))
+		return pte_swp_mkuffd_wp(pte);
+	leaf.flags &= ~LEAF_WRITE;
+	leaf.flags |= LEAF_UFFD_WP;
+	if (!folio_test_anon(pfn_swap_entry_folio(pte_to_swp_entry(pte))))
+		leaf.flags &= ~LEAF_EXCLUSIVE;
+	return pte_leaf_encode(&leaf);
+}
+
 static void scan_protect_pte(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
 			     pte_t pte)
 {
@@ -140,7 +170,7 @@ static void scan_protect_pte(struct vm_area_struct *vma, unsigned long addr, pte
 		ptep_modify_prot_commit(vma, addr, ptep, old, pte_mkuffd_wp(old));
 		return;
 	}
-	pte = pte_none(pte) ? make_pte_marker(PTE_MARKER_UFFD_WP) : pte_swp_mkuffd_wp(pte);
+	pte = pte_none(pte) ? make_pte_marker(PTE_MARKER_UFFD_WP) : scan_protect_swp(pte);
 	set_pte_at(vma->vm_mm, addr, ptep, pte);
 }
 
@@ -183,8 +213,8 @@ static __always_inline int scan_pte(struct pagemap_scan *s, struct vm_area_struc
 		return scan_full(s, addr);
 	scan_report(s, addr, addr + PAGE_SIZE, categories);
 	if (scan_protects(s) && categories & PAGE_IS_WRITTEN) {
+		scan_flush_later(s, vma->vm_mm, addr, addr + PAGE_SIZE);
 		scan_protect_pte(vma, addr, ptep, pte);
-		scan_flush_later(s, addr, addr + PAGE_SIZE);
 	}
 	return 0;
 }
@@ -224,7 +254,7 @@ static int scan_table(pmd_t *pmdp, unsigned long start, unsigned long end, struc
 	err = scan_ptes(s, walk->vma, ptep, start, end);
 	arch_leave_lazy_mmu_mode();
 	pte_unmap_unlock(ptep, ptl);
-	return err ?: scan_counted(s, end);
+	return err;
 }
 
 /* --- huge pages --- */
@@ -264,6 +294,24 @@ static u64 scan_pmd_category(const struct pagemap_scan *s, struct vm_area_struct
 	return categories | scan_swap_file(s, pmd_to_swp_entry(pmd));
 }
 
+/* What scan_protect_swp() does, for a huge page that is being moved. */
+static pmd_t scan_protect_swp_pmd(pmd_t pmd)
+{
+	swp_entry_t entry = pmd_to_swp_entry(pmd);
+	pmd_t readable;
+
+	if (!is_writable_migration_entry(entry))
+		return pmd_swp_mkuffd_wp(pmd);
+	if (folio_test_anon(pfn_swap_entry_folio(entry)))
+		entry = make_readable_exclusive_migration_entry(swp_offset(entry));
+	else
+		entry = make_readable_migration_entry(swp_offset(entry));
+	readable = swp_entry_to_pmd(entry);
+	if (pmd_swp_soft_dirty(pmd))
+		readable = pmd_swp_mksoft_dirty(readable);
+	return pmd_swp_mkuffd_wp(readable);
+}
+
 static void scan_protect_pmd(struct vm_area_struct *vma, unsigned long addr, pmd_t *pmdp)
 {
 	pmd_t pmd = *pmdp;
@@ -271,7 +319,7 @@ static void scan_protect_pmd(struct vm_area_struct *vma, unsigned long addr, pmd
 	if (pmd_present(pmd))
 		pmd = pmd_mkuffd_wp(pmdp_invalidate_ad(vma, addr, pmdp));
 	else
-		pmd = pmd_swp_mkuffd_wp(pmd);
+		pmd = scan_protect_swp_pmd(pmd);
 	set_pmd_at(vma->vm_mm, addr, pmdp, pmd);
 }
 
@@ -300,8 +348,8 @@ static int scan_huge(pmd_t *pmdp, unsigned long start, unsigned long end, struct
 			split_huge_pmd(vma, pmdp, start);
 			return -ENOENT;
 		}
+		scan_flush_later(s, vma->vm_mm, start, fit);
 		scan_protect_pmd(vma, start, pmdp);
-		scan_flush_later(s, start, fit);
 	}
 	scan_report(s, start, fit, categories);
 	if (fit < end)
@@ -328,7 +376,9 @@ static int scan_pmd(pmd_t *pmdp, unsigned long start, unsigned long end, struct 
 		err = scan_table(pmdp, start, end, walk);
 	scan_notify_end(walk->private, &range);
 	cond_resched();
-	return err;
+	if (err || walk->action == ACTION_AGAIN)
+		return err;
+	return scan_counted(walk->private, end);
 }
 
 /* --- hugetlb --- */
@@ -365,11 +415,8 @@ static void scan_protect_hugetlb(struct vm_area_struct *vma, unsigned long addr,
 
 	if (is_hugetlb_entry_hwpoisoned(pte) || is_pte_marker(pte))
 		return;
-	if (huge_pte_none(pte)) {
-		set_huge_pte_at(vma->vm_mm, addr, ptep, make_pte_marker(PTE_MARKER_UFFD_WP),
-				size);
-	} else if (is_hugetlb_entry_migration(pte)) {
-		set_huge_pte_at(vma->vm_mm, addr, ptep, pte_swp_mkuffd_wp(pte), size);
+	if (is_hugetlb_entry_migration(pte)) {
+		set_huge_pte_at(vma->vm_mm, addr, ptep, scan_protect_swp(pte), size);
 	} else {
 		pte_t old = huge_ptep_modify_prot_start(vma, addr, ptep);
 
@@ -393,10 +440,12 @@ static int scan_hugetlb_locked(struct pagemap_scan *s, struct vm_area_struct *vm
 	if (!scan_wants(s, categories))
 		return 0;
 	fit = scan_fit(s, start, end, categories);
+	if (fit == start)
+		return scan_full(s, start);
 	if (protect && end - start != huge_page_size(hstate_vma(vma)))
 		return 0;
 	if (protect && fit != end) {
-		s->stuck = fit != start;
+		s->stuck = true;
 		return scan_full(s, start);
 	}
 	if (protect)
@@ -430,13 +479,11 @@ static int scan_hugetlb(pte_t *ptep, unsigned long hmask, unsigned long start,
 /*
  * A marker for a hugetlb page that is not there. uffd_wp_range() would take the VMA's
  * hugetlb lock, which the walk already holds for reading. A page that was faulted in
- * meanwhile is protected as one.
+ * meanwhile is left to the next scan, as this one does not say that it was written.
  */
-static int scan_mark_hugetlb(struct pagemap_scan *s, struct vm_area_struct *vma,
-			     unsigned long start, unsigned long end)
+static int scan_mark_hugetlb(struct vm_area_struct *vma, unsigned long start, unsigned long end)
 {
 	struct hstate *h = hstate_vma(vma);
-	struct mmu_notifier_range range;
 	spinlock_t *ptl;
 	pte_t *ptep;
 
@@ -445,19 +492,16 @@ static int scan_mark_hugetlb(struct pagemap_scan *s, struct vm_area_struct *vma,
 	ptep = huge_pte_alloc(vma->vm_mm, vma, start, huge_page_size(h));
 	if (!ptep)
 		return -ENOMEM;
-	scan_notify_start(s, &range, vma->vm_mm, start, end);
-	i_mmap_lock_write(vma->vm_file->f_mapping);
 	ptl = huge_pte_lock(h, vma->vm_mm, ptep);
-	scan_protect_hugetlb(vma, start, ptep, huge_ptep_get(vma->vm_mm, start, ptep));
+	if (huge_pte_none(huge_ptep_get(vma->vm_mm, start, ptep)))
+		set_huge_pte_at(vma->vm_mm, start, ptep, make_pte_marker(PTE_MARKER_UFFD_WP),
+				huge_page_size(h));
 	spin_unlock(ptl);
-	i_mmap_unlock_write(vma->vm_file->f_mapping);
-	scan_notify_end(s, &range);
 	return 0;
 }
 #else
 #define scan_hugetlb NULL
-static int scan_mark_hugetlb(struct pagemap_scan *s, struct vm_area_struct *vma,
-			     unsigned long start, unsigned long end)
+static int scan_mark_hugetlb(struct vm_area_struct *vma, unsigned long start, unsigned long end)
 {
 	return 0;
 }
@@ -470,7 +514,9 @@ static long scan_mark(struct pagemap_scan *s, struct vm_area_struct *vma, unsign
 		      unsigned long end)
 {
 	if (is_vm_hugetlb_page(vma))
-		return scan_mark_hugetlb(s, vma, start, end);
+		return scan_mark_hugetlb(vma, start, end);
+	/* It flushes by itself, and all of the process when it sees others at it. */
+	scan_flush(s, vma);
 	return uffd_wp_range(vma, start, end - start, true);
 }
 
@@ -498,8 +544,10 @@ static int scan_hole(unsigned long start, unsigned long end, int depth, struct m
 	fit = scan_fit(s, start, stop, categories);
 	if (scan_protects(s) && fit > start) {
 		err = scan_mark(s, vma, start, fit);
-		if (err < 0)
+		if (err < 0) {
+			s->stop = start;
 			return err;
+		}
 	}
 	scan_report(s, start, fit, categories);
 	if (fit < stop)
@@ -536,7 +584,7 @@ static const struct mm_walk_ops scan_walk = {
 	.pmd_entry = scan_pmd,
 	.pte_hole = scan_hole,
 	.hugetlb_entry = scan_hugetlb,
-	.post_vma = scan_flush,
+	.post_vma = scan_vma_end,
 	.walk_lock = PGWALK_RDLOCK,
 };
 
@@ -555,12 +603,8 @@ int scan_pass(struct pagemap_scan *s, struct mm_struct *mm, unsigned long addr)
 
 	if (err)
 		return err;
-	if (scan_protects(s))
-		inc_tlb_flush_pending(mm);
 	s->tables = SCAN_TABLES;
 	err = walk_page_range(mm, addr, s->arg.end, &scan_walk, s);
-	if (scan_protects(s))
-		dec_tlb_flush_pending(mm);
 	mmap_read_unlock(mm);
 	if (!err)
 		s->stop = s->arg.end;
