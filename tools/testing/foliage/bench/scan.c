@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -31,6 +32,7 @@ struct pm_scan_arg {
 
 #define PAGEMAP_SCAN		_IOWR('f', 16, struct pm_scan_arg)
 #define PAGE_IS_WRITTEN		(1 << 1)
+#define PAGE_IS_SWAPPED		(1 << 4)
 #define PM_SCAN_WP_MATCHING	(1 << 0)
 #endif
 
@@ -64,9 +66,8 @@ static long scan(int fd, const struct region *r, struct page_region *vec, size_t
 		.vec = (uintptr_t)vec, .vec_len = len,
 		.category_mask = PAGE_IS_WRITTEN, .return_mask = PAGE_IS_WRITTEN,
 	};
-	long n = must(ioctl(fd, PAGEMAP_SCAN, &arg));
 
-	return n;
+	return must(ioctl(fd, PAGEMAP_SCAN, &arg));
 }
 
 void scan_written(struct bench *b)
@@ -93,4 +94,93 @@ void scan_written(struct bench *b)
 	close(fd);
 	free(vec);
 	region_free(&r);
+}
+
+/* --- how long a reader keeps others from changing the address space --- */
+
+#define TRACING	"/sys/kernel/tracing/"
+
+/* The longest time between taking the mmap lock and giving it back, in nanoseconds. */
+static uint64_t longest_hold(void)
+{
+	FILE *f = fopen(TRACING "trace", "r");
+	unsigned long sec, usec, at, since = 0, longest = 0;
+	char line[512], *event;
+
+	if (!f)
+		fail(TRACING "trace cannot be read");
+	while (fgets(line, sizeof(line), f)) {
+		event = strstr(line, ": mmap_lock_");
+		if (!event)
+			continue;
+		*event = 0;
+		if (sscanf(strrchr(line, ' '), "%lu.%lu", &sec, &usec) != 2)
+			fail("no time in the trace: %s", line);
+		at = sec * 1000000 + usec;
+		if (!strncmp(event + 2, "mmap_lock_acquire_returned", 26))
+			since = at;
+		else if (!strncmp(event + 2, "mmap_lock_released", 18) && since && at - since > longest)
+			longest = at - since;
+	}
+	fclose(f);
+	return longest * 1000;
+}
+
+/* The figure is not what it takes as a whole, but the longest hold of the mmap lock in it. */
+static void hold(struct bench *b, void (*read_it)(const struct region *r))
+{
+	struct bench big = { .size = TRACKED };
+	struct region r = region_map(&big, FOLIO_4K, 0);
+	char pid[16];
+
+	region_populate(&r);
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	put(TRACING "trace_clock", "mono");
+	put(TRACING "set_event_pid", pid);
+	put(TRACING "trace", "");
+	meter_begin(b);
+	put(TRACING "events/mmap_lock/enable", "1");
+	read_it(&r);
+	put(TRACING "events/mmap_lock/enable", "0");
+	meter_end(b, 1);
+	b->ns = longest_hold();
+	put(TRACING "trace", "");
+	region_free(&r);
+}
+
+/* Nothing is reported, so that only the looking is seen. */
+static void scan_all(const struct region *r)
+{
+	struct page_region vec;
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg), .start = (uintptr_t)r->mem,
+		.end = (uintptr_t)r->mem + r->len, .vec = (uintptr_t)&vec, .vec_len = 1,
+		.category_mask = PAGE_IS_SWAPPED, .return_mask = PAGE_IS_SWAPPED,
+	};
+	int fd = open_file("/proc/self/pagemap", O_RDONLY);
+
+	if (must(ioctl(fd, PAGEMAP_SCAN, &arg)))
+		fail("pages are swapped");
+	close(fd);
+}
+
+void scan_hold(struct bench *b)
+{
+	hold(b, scan_all);
+}
+
+static void read_all(const struct region *r)
+{
+	size_t bytes = r->len / PAGE * 8;
+	uint64_t *entries = need_memory(bytes);
+	int fd = open_file("/proc/self/pagemap", O_RDONLY);
+
+	read_fully(fd, entries, bytes, (uintptr_t)r->mem / PAGE * 8, "/proc/self/pagemap");
+	close(fd);
+	free(entries);
+}
+
+void pagemap_hold(struct bench *b)
+{
+	hold(b, read_all);
 }
