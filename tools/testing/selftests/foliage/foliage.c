@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -366,4 +367,23 @@ void leave_cgroup(const char *path)
 {
 	write_text("/sys/fs/cgroup/cgroup.procs", "0");
 	rmdir(path);
+}
+
+int hmm_device_open(void)
+{
+	char text[4096], *line;
+	int major;
+
+	if (access("/dev/hmm_dmirror0", F_OK)) {
+		if (!read_text("/proc/devices", text, sizeof(text)))
+			return -1;
+		line = strstr(text, " HMM_DMIRROR");
+		while (line && line > text && line[-1] != '\n')
+			line--;
+		major = line ? atoi(line) : 0;
+		if (!major ||
+		    mknod("/dev/hmm_dmirror0", S_IFCHR | 0600, makedev(major, 0)))
+			return -1;
+	}
+	return open("/dev/hmm_dmirror0", O_RDWR);
 }

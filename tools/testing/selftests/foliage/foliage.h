@@ -87,4 +87,7 @@ void need_swap(void);
 void enter_cgroup(const char *name, char *path, size_t size);
 void leave_cgroup(const char *path);
 
+/* The device of lib/test_hmm.c, its node made where nobody has made it. -1 without the driver. */
+int hmm_device_open(void);
+
 #endif

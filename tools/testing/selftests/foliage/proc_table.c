@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "../../../../lib/test_hmm_uapi.h"
 #include "proc.h"
 
 #ifndef MADV_PAGEOUT
@@ -71,7 +72,12 @@ static void describe(const char *name, uint64_t entry, char *text, size_t size)
 
 	if (!(entry & PM_PRESENT)) {
 		/* Of a swap entry the type stays, which says what kind it is. */
-		snprintf(text, size, "pm=%016lx", pm | (entry & PM_SWAP ? entry & 0x1f : 0));
+		unsigned long type = entry & PM_SWAP ? entry & 0x1f : 0;
+
+		/* Stock leaves those of a device writable when it write-protects them. */
+		if (!strncmp(name, "device", 6) && entry & PM_UFFD_WP && type & 1)
+			type++;
+		snprintf(text, size, "pm=%016lx", pm | type);
 		return;
 	}
 	count = of_frame(kpagecount, pfn);
@@ -367,6 +373,38 @@ static void poisoned(void)
 	write_text("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
 }
 
+/* Entries that name a device's memory, or memory that it uses alone. */
+static void of_a_device(void)
+{
+	static const struct {
+		const char *name;
+		unsigned long what;
+	} ways[] = {
+		{ "device-private", HMM_DMIRROR_MIGRATE_TO_DEV },
+		{ "device-exclusive", HMM_DMIRROR_EXCLUSIVE },
+	};
+	static char copy[64 * PAGE];
+
+	for (int i = 0; i < 2; i++) {
+		int fd = hmm_device_open();
+		struct hmm_dmirror_cmd cmd = { .ptr = (uintptr_t)copy, .npages = 32 };
+		struct region r;
+
+		if (fd < 0) {
+			printf("%s: no device\n", ways[i].name);
+			return;
+		}
+		region_make(&r, ANON_4K, 64);
+		cmd.addr = (uintptr_t)r.p;
+		if (ioctl(fd, ways[i].what, &cmd))
+			fail_setup("%s", ways[i].name);
+		show(ways[i].name, r.p, r.pages);
+		tracked(ways[i].name, &r);
+		region_free(&r);
+		close(fd);
+	}
+}
+
 /* Mappings that have no pages of their own to show, and what lies around mappings. */
 static void special(void)
 {
@@ -449,6 +487,7 @@ int main(void)
 	swapped();
 	merged();
 	locked();
+	of_a_device();
 	special();
 	poisoned();
 	offlined();

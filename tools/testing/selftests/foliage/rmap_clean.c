@@ -43,8 +43,8 @@
 #define PAGES	512UL
 #define EXTENTS	512
 #define CHUNK	32
-#define SECONDS	6
-#define MIN_SYNCS 6
+#define SECONDS	4
+#define MIN_SYNCS 4
 
 /* A file, mapped whole, and where its pages are on disk. */
 struct file {

@@ -21,9 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,26 +42,6 @@
 #define PAGES	256UL
 #define SPAN	(PAGES * PAGE)
 #define SECONDS	5
-
-/* The node, made where nobody has made it. -1 without the driver. */
-static int device_open(void)
-{
-	char text[4096], *line;
-	int major;
-
-	if (access("/dev/hmm_dmirror0", F_OK)) {
-		if (!read_text("/proc/devices", text, sizeof(text)))
-			return -1;
-		line = strstr(text, " HMM_DMIRROR");
-		while (line && line > text && line[-1] != '\n')
-			line--;
-		major = line ? atoi(line) : 0;
-		if (!major ||
-		    mknod("/dev/hmm_dmirror0", S_IFCHR | 0600, makedev(major, 0)))
-			return -1;
-	}
-	return open("/dev/hmm_dmirror0", O_RDWR);
-}
 
 /* A command to the device. What it copies to or from the process is at @buf. */
 static int device(int fd, unsigned long what, const void *p, size_t pages, void *buf)
@@ -153,7 +131,7 @@ FIXTURE(device) {
 
 FIXTURE_SETUP(device)
 {
-	self->fd = device_open();
+	self->fd = hmm_device_open();
 	if (self->fd < 0)
 		SKIP(return, "no CONFIG_TEST_HMM");
 	self->p = mmap(NULL, SPAN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -35,7 +35,7 @@
 #define SPAN	(PAGES * PAGE)
 #define KINDS	64	/* of content, in the quiet tests */
 #define FAMILIES 5
-#define SECONDS	8
+#define SECONDS	6
 
 static char cgroup[256];
 
