@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../kselftest_harness.h"
+#include "harness.h"
 #include "foliage.h"
 
 #define TRACING	"/sys/kernel/tracing/"

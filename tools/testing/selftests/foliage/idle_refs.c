@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../kselftest_harness.h"
+#include "harness.h"
 #include "foliage.h"
 
 #define PAGES	2048UL	/* four folios of 2 MiB */

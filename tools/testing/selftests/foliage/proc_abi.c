@@ -19,7 +19,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
-#include "../kselftest_harness.h"
+#include "harness.h"
 #include "proc.h"
 
 #ifndef MADV_PAGEOUT

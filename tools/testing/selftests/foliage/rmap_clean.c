@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../kselftest_harness.h"
+#include "harness.h"
 #include "foliage.h"
 
 #ifndef UFFD_FEATURE_WP_ASYNC
@@ -646,7 +646,8 @@ TEST(writers_race_with_sync)
 	reclaimer = reclaimer_start(cgroup);
 
 	end = time(NULL) + SECONDS;
-	while (time(NULL) < end || rounds < MIN_SYNCS) {
+	while (time(NULL) < end || rounds < MIN_SYNCS ||
+	       (atomic_load(&b->moved) <= 10 && time(NULL) < end + 90)) {
 		snapshot(b, begin);
 		ASSERT_TRUE(sync_how(&f, rounds++));
 		bad += wrong_slots(&f, b, begin);

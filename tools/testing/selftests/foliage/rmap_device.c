@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #include "../../../../lib/test_hmm_uapi.h"
-#include "../kselftest_harness.h"
+#include "harness.h"
 #include "foliage.h"
 
 #ifndef MADV_PAGEOUT
@@ -635,6 +635,8 @@ TEST_F(device, race)
 	for (size_t i = 0; i < ARRAY_SIZE(work); i++)
 		ASSERT_EQ(pthread_create(&t[i], NULL, work[i], &r), 0);
 	sleep(SECONDS);
+	for (int i = 0; i < 120 && !(r.exclusive && r.device && r.moved); i++)
+		sleep(1);
 	r.stop = true;
 	for (size_t i = 0; i < ARRAY_SIZE(work); i++)
 		pthread_join(t[i], NULL);

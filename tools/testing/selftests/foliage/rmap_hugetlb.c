@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../kselftest_harness.h"
+#include "harness.h"
 #include "foliage.h"
 
 #ifndef MADV_HWPOISON
@@ -395,7 +395,7 @@ TEST_F(hugetlb, race)
 		if (!pids[i])
 			count_forever(self->fd, self->p, i + 1, stop);
 	}
-	for (int node = 1; time(NULL) < end; node = !node) {
+	for (int node = 1; time(NULL) < end || (moved <= USED && time(NULL) < end + 90); node = !node) {
 		moved += move_all(self->p, node);
 		usleep(1000);
 	}
