@@ -12,3 +12,7 @@ endif
 ifdef CONFIG_FOLIAGE_PROC
 obj-y := $(filter-out pte/,$(obj-y)) pte/
 endif
+
+ifdef CONFIG_FOLIAGE_LRU
+obj-y := $(filter-out swap.o mlock.o,$(obj-y)) lru/
+endif

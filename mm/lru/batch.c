@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Moves that wait.
+ *
+ *	 CPU 0			 CPU 1 (isolated)
+ *	+--------------+	+--------------+
+ *	| add	 folio |	| add	 folio |	one batch for all kinds of moves, in the order
+ *	| munlock folio|	|	       |	in which they were asked for
+ *	+--------------+	+--------------+
+ *	| rotate folio |	|	       |	and one for interrupts
+ *	+--------------+	+--------------+
+ *	       |		       |
+ *	       | full		       | taken: the caller of lru_add_drain_all() copies the
+ *	       |		       | batch out under its lock and makes the moves himself,
+ *	       v		       v on his own CPU
+ *		      moves (move.c)
+ *
+ *	state of a batch: filling -- put --> filling, or full -- run, under its lock --> empty
+ *			  filling or full -- taken, by anybody --> empty
+ *
+ * Each batch has a lock, which in its own CPU's hands is uncontended and in that CPU's cache.
+ * Nothing is ever asked of another CPU: no work is queued there, no interrupt is sent. The most
+ * that an isolated CPU sees of a drain is that it waits for a copy of 31 pointers, if it adds a
+ * folio in that moment.
+ *
+ * A folio in a batch is held by a reference. It is not on a list unless it was before: whoever
+ * needs it there (migration, hot-unplug, ...) calls lru_add_drain_all(). A large folio never
+ * waits.
+ *
+ * Locks: page table lock > batch > lru_lock. Folios that turn out to be held by nobody else are
+ * freed after the batch is unlocked. Batches with rotations are locked with interrupts off.
+ */
+#include <linux/buffer_head.h>
+#include <linux/cpumask.h>
+#include <linux/percpu.h>
+#include <linux/workqueue.h>
+
+#include "lru.h"
+
+#define LRU_BATCH	PAGEVEC_SIZE
+
+/* The moves of a batch: folios[i] is to be op[i]. */
+struct lru_moves {
+	u8 nr;
+	u8 op[LRU_BATCH];
+	struct folio *folios[LRU_BATCH];
+};
+
+struct lru_batch {
+	spinlock_t lock;
+	struct lru_moves moves;
+};
+
+static DEFINE_PER_CPU_ALIGNED(struct lru_batch, lru_batch) = {
+	.lock = __SPIN_LOCK_UNLOCKED(lru_batch.lock),
+};
+
+/* For interrupts. */
+static DEFINE_PER_CPU_ALIGNED(struct lru_batch, lru_batch_irq) = {
+	.lock = __SPIN_LOCK_UNLOCKED(lru_batch_irq.lock),
+};
+
+/* How many users want no folio to wait in a batch: lru_cache_disabled(). */
+atomic_t lru_disable_count = ATOMIC_INIT(0);
+
+/* Make the moves. References that nobody else shares are put into @dead: free those unlocked. */
+static void lru_moves_run(struct lru_moves *m, struct folio_batch *dead)
+{
+	unsigned int i, nr = m->nr;
+	struct lru_move mv;
+
+	folio_batch_init(dead);
+	lru_move_init(&mv);
+	for (i = 0; i < nr; i++) {
+		struct folio *folio = m->folios[i];
+
+		lru_move_folio(&mv, folio, m->op[i]);
+		if (unlikely(folio_put_testzero(folio)))
+			folio_batch_add(dead, folio);
+	}
+	lru_move_end(&mv);
+	m->nr = 0;
+}
+
+/*
+ * Must what is in the batch go now? lru_cache_disabled() is looked at under the lock: either this
+ * addition is seen by the drain of lru_cache_disable(), which comes after its increment, or the
+ * increment is seen here.
+ */
+static bool lru_moves_put(struct lru_moves *m, struct folio *folio, enum lru_op op)
+{
+	m->folios[m->nr] = folio;
+	m->op[m->nr++] = op;
+	return m->nr == LRU_BATCH || lru_cache_disabled();
+}
+
+/*
+ * Large folios do not wait, and nobody's do while that is forbidden. The caller's reference, or
+ * the page table that he has locked, keeps the folio.
+ */
+static bool lru_must_not_wait(struct folio *folio)
+{
+	return !folio_may_be_lru_cached(folio) || lru_cache_disabled();
+}
+
+static noinline void lru_move_now(struct folio *folio, enum lru_op op)
+{
+	struct lru_move mv;
+
+	lru_move_init(&mv);
+	lru_move_folio(&mv, folio, op);
+	lru_move_end(&mv);
+}
+
+static noinline void lru_batch_run_unlock(struct lru_batch *b)
+{
+	struct folio_batch dead;
+
+	lru_moves_run(&b->moves, &dead);
+	spin_unlock(&b->lock);
+	if (folio_batch_count(&dead))
+		lru_release(&dead);
+}
+
+static noinline void lru_batch_run_unlock_irq(struct lru_batch *b, unsigned long flags)
+{
+	struct folio_batch dead;
+
+	lru_moves_run(&b->moves, &dead);
+	spin_unlock_irqrestore(&b->lock, flags);
+	if (folio_batch_count(&dead))
+		lru_release(&dead);
+}
+
+/**
+ * lru_batch_add() - have a move made, sooner or later
+ * @folio: the folio; the batch takes a reference of its own
+ * @op: the move
+ *
+ * The task may be moved to another CPU before it has the lock. Then it is another CPU's batch,
+ * which is as good.
+ *
+ * Context: process context; page table locks may be held.
+ */
+void lru_batch_add(struct folio *folio, enum lru_op op)
+{
+	struct lru_batch *b;
+
+	if (lru_must_not_wait(folio)) {
+		lru_move_now(folio, op);
+		return;
+	}
+	b = raw_cpu_ptr(&lru_batch);
+	folio_get(folio);
+	spin_lock(&b->lock);
+	if (unlikely(lru_moves_put(&b->moves, folio, op)))
+		lru_batch_run_unlock(b);
+	else
+		spin_unlock(&b->lock);
+}
+
+/**
+ * lru_batch_add_irq() - have a move made that may be asked for in an interrupt
+ * @folio: the folio
+ * @op: the move
+ *
+ * Context: any but NMI.
+ */
+void lru_batch_add_irq(struct folio *folio, enum lru_op op)
+{
+	struct lru_batch *b;
+	unsigned long flags;
+
+	if (lru_must_not_wait(folio)) {
+		lru_move_now(folio, op);
+		return;
+	}
+	b = raw_cpu_ptr(&lru_batch_irq);
+	folio_get(folio);
+	spin_lock_irqsave(&b->lock, flags);
+	if (unlikely(lru_moves_put(&b->moves, folio, op)))
+		lru_batch_run_unlock_irq(b, flags);
+	else
+		spin_unlock_irqrestore(&b->lock, flags);
+}
+
+/**
+ * lru_batch_activate() - a folio that has not got its first place yet shall get an active one
+ * @folio: not on a list
+ *
+ * It is looked for in this CPU's batch only, the latest first: it was most likely put there just
+ * now. One that is in a batch has no place, and under the lock it does not get one, so nobody
+ * counts it as inactive meanwhile. Anywhere else it may be in anybody's hands.
+ */
+void lru_batch_activate(struct folio *folio)
+{
+	struct lru_batch *b = raw_cpu_ptr(&lru_batch);
+	struct lru_moves *m = &b->moves;
+	int i;
+
+	spin_lock(&b->lock);
+	for (i = m->nr - 1; i >= 0; i--) {
+		if (m->folios[i] == folio && m->op[i] == LRU_ADD) {
+			folio_set_active(folio);
+			break;
+		}
+	}
+	spin_unlock(&b->lock);
+}
+
+/* --- drains ----------------------------------------------------------------------------- */
+
+/*
+ * Is there anything to drain? Read without the lock. Who wants to see a certain folio drained
+ * knows of it because he put it there himself or because somebody told him, so this read comes
+ * after the addition; and what comes later is not his business.
+ */
+static bool lru_batch_empty(struct lru_batch *b)
+{
+	return !READ_ONCE(b->moves.nr);
+}
+
+/* Empty a batch of this CPU, under its lock: a drain of all CPUs waits until it is done. */
+static void lru_batch_drain(struct lru_batch *b)
+{
+	unsigned long flags;
+
+	if (lru_batch_empty(b))
+		return;
+	spin_lock_irqsave(&b->lock, flags);
+	lru_batch_run_unlock_irq(b, flags);
+}
+
+/*
+ * Empty a batch of any CPU: the moves are copied out, so that this CPU does not wait for them.
+ * Its own lru_add_drain() may then be over before they are made; only drains of all CPUs wait
+ * for one another.
+ */
+static void lru_batch_take(struct lru_batch *b)
+{
+	struct folio_batch dead;
+	struct lru_moves taken;
+	unsigned long flags;
+
+	spin_lock_irqsave(&b->lock, flags);
+	taken.nr = b->moves.nr;
+	memcpy(taken.op, b->moves.op, taken.nr);
+	memcpy(taken.folios, b->moves.folios, taken.nr * sizeof(taken.folios[0]));
+	b->moves.nr = 0;
+	spin_unlock_irqrestore(&b->lock, flags);
+
+	if (!taken.nr)
+		return;
+	lru_moves_run(&taken, &dead);
+	if (folio_batch_count(&dead))
+		lru_release(&dead);
+}
+
+/**
+ * lru_add_drain_cpu() - make the moves that wait on a CPU
+ * @cpu: any possible CPU, online or not
+ *
+ * The caller's CPU makes them. Replaces a function that could only be called on @cpu or after
+ * its death; those callers need not change.
+ */
+void lru_add_drain_cpu(int cpu)
+{
+	lru_batch_take(per_cpu_ptr(&lru_batch, cpu));
+	lru_batch_take(per_cpu_ptr(&lru_batch_irq, cpu));
+}
+
+/**
+ * lru_add_drain() - make the moves that wait on this CPU
+ *
+ * For whoever wants his own latest additions on the lists. If he was moved to another CPU since,
+ * they are not.
+ *
+ * Context: process context; spinlocks may be held, but not lru_lock.
+ */
+void lru_add_drain(void)
+{
+	lru_batch_drain(raw_cpu_ptr(&lru_batch));
+	lru_batch_drain(raw_cpu_ptr(&lru_batch_irq));
+}
+
+/**
+ * lru_add_drain_cpu_zone() - lru_add_drain(), and give free pages of @zone back to it
+ * @zone: what compaction works on; this CPU's list of free pages of it is emptied
+ */
+void lru_add_drain_cpu_zone(struct zone *zone)
+{
+	migrate_disable();
+	lru_add_drain();
+	drain_local_pages(zone);
+	migrate_enable();
+}
+
+/*
+ * Buffer heads that a CPU remembers hold their pages, too. Only that CPU can forget them. An
+ * isolated CPU remembers none (bh_lru_install()), so nothing is ever queued there.
+ */
+static DEFINE_PER_CPU(struct work_struct, lru_bh_work);
+
+static void lru_forget_buffers(struct work_struct *work)
+{
+	invalidate_bh_lrus_cpu();
+}
+
+static void lru_forget_buffers_all(void)
+{
+	static struct cpumask asked;
+	unsigned int cpu;
+
+	if (!IS_ENABLED(CONFIG_BUFFER_HEAD))
+		return;
+	cpumask_clear(&asked);
+	for_each_online_cpu(cpu) {
+		if (!has_bh_in_lru(cpu, NULL) || WARN_ON_ONCE(!mm_percpu_wq))
+			continue;
+		INIT_WORK(per_cpu_ptr(&lru_bh_work, cpu), lru_forget_buffers);
+		queue_work_on(cpu, mm_percpu_wq, per_cpu_ptr(&lru_bh_work, cpu));
+		__cpumask_set_cpu(cpu, &asked);
+	}
+	for_each_cpu(cpu, &asked)
+		flush_work(per_cpu_ptr(&lru_bh_work, cpu));
+}
+
+/*
+ * Drain all CPUs, those too that are not online: one may be about to go, and its last additions
+ * must not be missed.
+ *
+ * @always: lock every batch, empty or not. Otherwise one that looks empty is passed over, and
+ * so is everything if somebody else's drain began after we were called: it did our work.
+ *
+ * That somebody's drain began later is known by its number. We read the number after our caller's
+ * additions, he looks at the batches after he changed it, with full barriers in between on both
+ * sides. So if we read the old number he sees what our caller added.
+ */
+static void lru_drain_all(bool always)
+{
+	static DEFINE_MUTEX(lock);
+	static unsigned int begun;
+	unsigned int seen, cpu;
+
+	/* Additions before the number. */
+	smp_mb();
+	seen = READ_ONCE(begun);
+	mutex_lock(&lock);
+	if (seen == begun || always) {
+		WRITE_ONCE(begun, begun + 1);
+		/* The number before the batches. */
+		smp_mb();
+		for_each_possible_cpu(cpu) {
+			if (always || !lru_batch_empty(per_cpu_ptr(&lru_batch, cpu)) ||
+			    !lru_batch_empty(per_cpu_ptr(&lru_batch_irq, cpu)))
+				lru_add_drain_cpu(cpu);
+		}
+		lru_forget_buffers_all();
+	}
+	mutex_unlock(&lock);
+}
+
+/**
+ * lru_add_drain_all() - make the moves that wait on any CPU
+ *
+ * Folios that were put into a batch before the call are on their lists afterwards, and the batches
+ * hold no reference to them. Buffer heads that CPUs remember are forgotten.
+ *
+ * Context: may sleep. No CPU but the caller's does anything, apart from those that remember
+ * buffer heads, which are never isolated ones.
+ */
+void lru_add_drain_all(void)
+{
+	lru_drain_all(false);
+}
+
+/**
+ * lru_cache_disable() - let no folio wait in a batch, until lru_cache_enable()
+ *
+ * For those who are about to take folios off their lists and cannot do with some of them missing.
+ * Additions go on, but each is carried out at once.
+ *
+ * An addition that did not see the count is in its batch when that is drained: the count is
+ * looked at with the batch locked, and every batch is locked here. The grace period is for the
+ * buffer heads' lists, which are filled with preemption off, without a lock. It does not touch
+ * a CPU that is in user space with its tick off.
+ *
+ * Context: may sleep.
+ */
+void lru_cache_disable(void)
+{
+	atomic_inc(&lru_disable_count);
+	if (IS_ENABLED(CONFIG_BUFFER_HEAD))
+		synchronize_rcu_expedited();
+	lru_drain_all(true);
+}
+
+/* --- mlock's names for the same batches --------------------------------------------------- */
+
+/**
+ * mlock_drain_local() - carry out mlocks and munlocks that wait on this CPU
+ *
+ * They wait in the common batch, so everything else in it is carried out, too: reverse map,
+ * migration and THP call this when references of the batch are in their way.
+ */
+void mlock_drain_local(void)
+{
+	lru_batch_drain(raw_cpu_ptr(&lru_batch));
+}
+
+/**
+ * mlock_drain_remote() - carry out mlocks and munlocks that wait on a CPU that has gone
+ * @cpu: it is offline
+ */
+void mlock_drain_remote(int cpu)
+{
+	WARN_ON_ONCE(cpu_online(cpu));
+	lru_batch_take(per_cpu_ptr(&lru_batch, cpu));
+}
+
+/**
+ * need_mlock_drain() - may mlocks or munlocks wait on a CPU?
+ * @cpu: any
+ */
+bool need_mlock_drain(int cpu)
+{
+	return !lru_batch_empty(per_cpu_ptr(&lru_batch, cpu));
+}
