@@ -4,8 +4,8 @@
  *
  *	 CPU 0			 CPU 1 (isolated)
  *	+--------------+	+--------------+
- *	| add	 folio |	| add	 folio |	one batch for all kinds of moves, in the order
- *	| munlock folio|	|	       |	in which they were asked for
+ *	| add	 folio |	| add	 folio |	one batch for all kinds of moves, in
+ *	| munlock folio|	|	       |	the order in which they came
  *	+--------------+	+--------------+
  *	| rotate folio |	|	       |	and one for interrupts
  *	+--------------+	+--------------+
@@ -19,9 +19,9 @@
  *			  filling or full -- taken, by anybody --> empty
  *
  * Each batch has a lock, which in its own CPU's hands is uncontended and in that CPU's cache.
- * Nothing is ever asked of another CPU: no work is queued there, no interrupt is sent. The most
- * that an isolated CPU sees of a drain is that it waits for a copy of 31 pointers, if it adds a
- * folio in that moment.
+ * Nothing is ever asked of another CPU for them: no work is queued there, no interrupt is sent.
+ * The most that an isolated CPU sees of a drain is that it waits for a copy of 31 pointers, if it
+ * adds a folio in that moment.
  *
  * A folio in a batch is held by a reference. It is not on a list unless it was before: whoever
  * needs it there (migration, hot-unplug, ...) calls lru_add_drain_all(). A large folio never
@@ -33,7 +33,8 @@
 #include <linux/buffer_head.h>
 #include <linux/cpumask.h>
 #include <linux/percpu.h>
-#include <linux/workqueue.h>
+#include <linux/sched/isolation.h>
+#include <linux/smp.h>
 
 #include "lru.h"
 
@@ -79,7 +80,8 @@ static void lru_moves_run(struct lru_moves *m, struct folio_batch *dead)
 			folio_batch_add(dead, folio);
 	}
 	lru_move_end(&mv);
-	m->nr = 0;
+	/* Pairs with lru_batch_empty(): what was in it is done. */
+	smp_store_release(&m->nr, 0);
 }
 
 /*
@@ -95,8 +97,8 @@ static bool lru_moves_put(struct lru_moves *m, struct folio *folio, enum lru_op 
 }
 
 /*
- * Large folios do not wait, and nobody's do while that is forbidden. The caller's reference, or
- * the page table that he has locked, keeps the folio.
+ * Large folios do not wait, and nobody's do while that is forbidden. The caller's reference, the
+ * page table that he has locked, or writeback that he is about to end keeps the folio.
  */
 static bool lru_must_not_wait(struct folio *folio)
 {
@@ -164,6 +166,8 @@ void lru_batch_add(struct folio *folio, enum lru_op op)
  * @folio: the folio
  * @op: the move
  *
+ * As lru_batch_add(): a reference is taken.
+ *
  * Context: any but NMI.
  */
 void lru_batch_add_irq(struct folio *folio, enum lru_op op)
@@ -191,6 +195,8 @@ void lru_batch_add_irq(struct folio *folio, enum lru_op op)
  * It is looked for in this CPU's batch only, the latest first: it was most likely put there just
  * now. One that is in a batch has no place, and under the lock it does not get one, so nobody
  * counts it as inactive meanwhile. Anywhere else it may be in anybody's hands.
+ *
+ * Context: process context; page table locks may be held.
  */
 void lru_batch_activate(struct folio *folio)
 {
@@ -213,14 +219,16 @@ void lru_batch_activate(struct folio *folio)
 /*
  * Is there anything to drain? Read without the lock. Who wants to see a certain folio drained
  * knows of it because he put it there himself or because somebody told him, so this read comes
- * after the addition; and what comes later is not his business.
+ * after the addition; and what comes later is not his business. If it says empty, the moves have
+ * been made and the references dropped: acquire, against the release that says so.
  */
 static bool lru_batch_empty(struct lru_batch *b)
 {
-	return !READ_ONCE(b->moves.nr);
+	/* Pairs with the release in lru_moves_run(). */
+	return !smp_load_acquire(&b->moves.nr);
 }
 
-/* Empty a batch of this CPU, under its lock: a drain of all CPUs waits until it is done. */
+/* Empty a batch, under its lock: everybody else who wants to waits until it is done. */
 static void lru_batch_drain(struct lru_batch *b)
 {
 	unsigned long flags;
@@ -232,16 +240,18 @@ static void lru_batch_drain(struct lru_batch *b)
 }
 
 /*
- * Empty a batch of any CPU: the moves are copied out, so that this CPU does not wait for them.
- * Its own lru_add_drain() may then be over before they are made; only drains of all CPUs wait
- * for one another.
+ * Empty another CPU's batch: the moves are copied out, so that it need not wait for them. Its own
+ * lru_add_drain() may then be over before they are made. For lru_drain_all() only, whose mutex
+ * makes those wait who must.
  */
-static void lru_batch_take(struct lru_batch *b)
+static void lru_batch_take(struct lru_batch *b, bool always)
 {
 	struct folio_batch dead;
 	struct lru_moves taken;
 	unsigned long flags;
 
+	if (!always && lru_batch_empty(b))
+		return;
 	spin_lock_irqsave(&b->lock, flags);
 	taken.nr = b->moves.nr;
 	memcpy(taken.op, b->moves.op, taken.nr);
@@ -262,11 +272,13 @@ static void lru_batch_take(struct lru_batch *b)
  *
  * The caller's CPU makes them. Replaces a function that could only be called on @cpu or after
  * its death; those callers need not change.
+ *
+ * Context: as lru_add_drain().
  */
 void lru_add_drain_cpu(int cpu)
 {
-	lru_batch_take(per_cpu_ptr(&lru_batch, cpu));
-	lru_batch_take(per_cpu_ptr(&lru_batch_irq, cpu));
+	lru_batch_drain(per_cpu_ptr(&lru_batch, cpu));
+	lru_batch_drain(per_cpu_ptr(&lru_batch_irq, cpu));
 }
 
 /**
@@ -286,6 +298,8 @@ void lru_add_drain(void)
 /**
  * lru_add_drain_cpu_zone() - lru_add_drain(), and give free pages of @zone back to it
  * @zone: what compaction works on; this CPU's list of free pages of it is emptied
+ *
+ * Context: process context.
  */
 void lru_add_drain_cpu_zone(struct zone *zone)
 {
@@ -296,41 +310,39 @@ void lru_add_drain_cpu_zone(struct zone *zone)
 }
 
 /*
- * Buffer heads that a CPU remembers hold their pages, too. Only that CPU can forget them. An
- * isolated CPU remembers none (bh_lru_install()), so nothing is ever queued there.
+ * Buffer heads that a CPU remembers hold their pages, too. Only that CPU can forget them, in an
+ * interrupt. A CPU that is isolated remembers none (bh_lru_install()), so it gets none; one that
+ * has only just been isolated, by a cpuset, may remember some from before, and gets its last.
  */
-static DEFINE_PER_CPU(struct work_struct, lru_bh_work);
-
-static void lru_forget_buffers(struct work_struct *work)
+static bool lru_may_remember_buffers(int cpu, void *unused)
 {
-	invalidate_bh_lrus_cpu();
+	return IS_ENABLED(CONFIG_BUFFER_HEAD) && !cpu_is_isolated(cpu);
 }
 
-static void lru_forget_buffers_all(void)
+static void lru_nothing(void *unused)
 {
-	static struct cpumask asked;
-	unsigned int cpu;
+}
 
-	if (!IS_ENABLED(CONFIG_BUFFER_HEAD))
-		return;
-	cpumask_clear(&asked);
-	for_each_online_cpu(cpu) {
-		if (!has_bh_in_lru(cpu, NULL) || WARN_ON_ONCE(!mm_percpu_wq))
-			continue;
-		INIT_WORK(per_cpu_ptr(&lru_bh_work, cpu), lru_forget_buffers);
-		queue_work_on(cpu, mm_percpu_wq, per_cpu_ptr(&lru_bh_work, cpu));
-		__cpumask_set_cpu(cpu, &asked);
-	}
-	for_each_cpu(cpu, &asked)
-		flush_work(per_cpu_ptr(&lru_bh_work, cpu));
+/*
+ * @disabled: lru_disable_count has been raised, and none shall be remembered from now on.
+ * bh_lru_install() looks at the count and remembers with interrupts off. So once an interrupt has
+ * been to all CPUs that do such things, whoever read the old count is done. It wakes those that
+ * are idle, which a grace period would not; but that could reach isolated CPUs.
+ */
+static void lru_forget_buffers(bool disabled)
+{
+	if (disabled)
+		on_each_cpu_cond(lru_may_remember_buffers, lru_nothing, NULL, true);
+	invalidate_bh_lrus();
 }
 
 /*
  * Drain all CPUs, those too that are not online: one may be about to go, and its last additions
  * must not be missed.
  *
- * @always: lock every batch, empty or not. Otherwise one that looks empty is passed over, and
- * so is everything if somebody else's drain began after we were called: it did our work.
+ * @always: lru_disable_count was raised; lock every batch, empty or not. Otherwise one that looks
+ * empty is passed over, and so is everything if somebody else's drain began after we were called:
+ * it did our work.
  *
  * That somebody's drain began later is known by its number. We read the number after our caller's
  * additions, he looks at the batches after he changed it, with full barriers in between on both
@@ -351,11 +363,10 @@ static void lru_drain_all(bool always)
 		/* The number before the batches. */
 		smp_mb();
 		for_each_possible_cpu(cpu) {
-			if (always || !lru_batch_empty(per_cpu_ptr(&lru_batch, cpu)) ||
-			    !lru_batch_empty(per_cpu_ptr(&lru_batch_irq, cpu)))
-				lru_add_drain_cpu(cpu);
+			lru_batch_take(per_cpu_ptr(&lru_batch, cpu), always);
+			lru_batch_take(per_cpu_ptr(&lru_batch_irq, cpu), always);
 		}
-		lru_forget_buffers_all();
+		lru_forget_buffers(always);
 	}
 	mutex_unlock(&lock);
 }
@@ -367,7 +378,7 @@ static void lru_drain_all(bool always)
  * hold no reference to them. Buffer heads that CPUs remember are forgotten.
  *
  * Context: may sleep. No CPU but the caller's does anything, apart from those that remember
- * buffer heads, which are never isolated ones.
+ * buffer heads, which get an interrupt; isolated ones do not remember any.
  */
 void lru_add_drain_all(void)
 {
@@ -381,17 +392,13 @@ void lru_add_drain_all(void)
  * Additions go on, but each is carried out at once.
  *
  * An addition that did not see the count is in its batch when that is drained: the count is
- * looked at with the batch locked, and every batch is locked here. The grace period is for the
- * buffer heads' lists, which are filled with preemption off, without a lock. It does not touch
- * a CPU that is in user space with its tick off.
+ * looked at with the batch locked, and every batch is locked here.
  *
  * Context: may sleep.
  */
 void lru_cache_disable(void)
 {
 	atomic_inc(&lru_disable_count);
-	if (IS_ENABLED(CONFIG_BUFFER_HEAD))
-		synchronize_rcu_expedited();
 	lru_drain_all(true);
 }
 
@@ -402,6 +409,8 @@ void lru_cache_disable(void)
  *
  * They wait in the common batch, so everything else in it is carried out, too: reverse map,
  * migration and THP call this when references of the batch are in their way.
+ *
+ * Context: as lru_add_drain().
  */
 void mlock_drain_local(void)
 {
@@ -411,16 +420,20 @@ void mlock_drain_local(void)
 /**
  * mlock_drain_remote() - carry out mlocks and munlocks that wait on a CPU that has gone
  * @cpu: it is offline
+ *
+ * Context: as lru_add_drain().
  */
 void mlock_drain_remote(int cpu)
 {
 	WARN_ON_ONCE(cpu_online(cpu));
-	lru_batch_take(per_cpu_ptr(&lru_batch, cpu));
+	lru_batch_drain(per_cpu_ptr(&lru_batch, cpu));
 }
 
 /**
  * need_mlock_drain() - may mlocks or munlocks wait on a CPU?
  * @cpu: any
+ *
+ * Return: whether anything at all waits there. It may have changed by then.
  */
 bool need_mlock_drain(int cpu)
 {

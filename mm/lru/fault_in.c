@@ -5,7 +5,7 @@
  *	entry --> as it shall be? --yes--> next
  *	  ^		| no
  *	  |		v
- *	  +-- once -- fault --> error, no progress, mmap_lock lost --> the caller goes on
+ *	  +---------- fault --> error, no progress, mmap_lock lost --> the caller goes on
  *
  * get_user_pages() looks at each entry before and after the fault, with the page table locked,
  * to find the page. Nobody wants the page here, so a look at the entry is enough. Whatever is
@@ -22,6 +22,9 @@
 
 #include "../internal.h"
 
+/* An entry may need one fault to arrive and another one to become the VMA's own. */
+#define FAULT_IN_TRIES	3
+
 static bool fault_in_ordinary(struct vm_area_struct *vma, bool write)
 {
 	if ((vma->vm_flags & (VM_LOCKED | VM_LOCKONFAULT | VM_SHADOW_STACK)) != VM_LOCKED)
@@ -30,16 +33,15 @@ static bool fault_in_ordinary(struct vm_area_struct *vma, bool write)
 	       !userfaultfd_armed(vma) && arch_vma_access_permitted(vma, write, false, false);
 }
 
+/* NUMA hinting leaves a page where it is; for writing, its entry lacks the permission. */
 static bool fault_in_done_huge(pmd_t pmd, bool write)
 {
-	return pmd_present(pmd) && !pmd_protnone(pmd) &&
-	       (!write || (pmd_write(pmd) && pmd_dirty(pmd)));
+	return pmd_present(pmd) && (!write || (pmd_write(pmd) && pmd_dirty(pmd)));
 }
 
 static bool fault_in_done_pte(pte_t pte, bool write)
 {
-	return pte_present(pte) && !pte_protnone(pte) &&
-	       (!write || (pte_write(pte) && pte_dirty(pte)));
+	return pte_present(pte) && (!write || (pte_write(pte) && pte_dirty(pte)));
 }
 
 /*
@@ -89,7 +91,8 @@ unsigned long lru_fault_in(struct vm_area_struct *vma, unsigned long start, unsi
 {
 	bool write = (vma->vm_flags & (VM_WRITE | VM_SHARED)) == VM_WRITE;
 	unsigned int flags = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
-	unsigned long addr = start, tried = end, next;
+	unsigned long addr = start, next;
+	unsigned int tries = 0;
 	pmd_t *pmd = NULL;
 	vm_fault_t ret;
 
@@ -98,16 +101,20 @@ unsigned long lru_fault_in(struct vm_area_struct *vma, unsigned long start, unsi
 	if (write)
 		flags |= FAULT_FLAG_WRITE;
 	while (addr < end) {
-		if (!pmd || !(addr & ~PMD_MASK))
+		if (!pmd || !(addr & ~PMD_MASK)) {
+			if (fatal_signal_pending(current))
+				break;
+			cond_resched();
 			pmd = mm_find_pmd(vma->vm_mm, addr);
+		}
 		next = fault_in_done(pmd, addr, write);
 		if (next > addr) {
 			addr = next;
+			tries = 0;
 			continue;
 		}
-		if (tried == addr || fatal_signal_pending(current))
+		if (tries++ == FAULT_IN_TRIES || fatal_signal_pending(current))
 			break;
-		tried = addr;
 		cond_resched();
 		ret = handle_mm_fault(vma, addr, flags, NULL);
 		if (ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)) {

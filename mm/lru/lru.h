@@ -2,7 +2,7 @@
 /*
  * What the files of mm/lru know of each other.
  *
- *	place.c			which move a folio needs: folio_add_lru(), folio_mark_accessed(), ...
+ *	place.c			which move a folio needs: folio_add_lru(), folio_activate(), ...
  *	mlock_folio.c		the same for locked memory: mlock_folio(), munlock_folio(), ...
  *	  |  lru_batch_add(folio, op)
  *	  v
@@ -36,7 +36,8 @@
  * @LRU_DROP_BEHIND: a page of a file that could not be dropped: to the inactive list
  * @LRU_LAZYFREE: an anonymous folio whose contents may be lost: to the inactive file list
  * @LRU_WRITTEN: written out and clean: to the tail of the inactive list
- * @LRU_MLOCK: was marked mlocked: to be unevictable, or counted there
+ * @LRU_MLOCK: was mlocked once more: to be unevictable, or counted there
+ * @LRU_MLOCK_FIRST: was marked mlocked, and was not before: what is counted there is void
  * @LRU_MLOCK_NEW: LRU_ADD and LRU_MLOCK at once
  * @LRU_MUNLOCK: counted down, and evictable again with the last of them
  */
@@ -48,6 +49,7 @@ enum lru_op {
 	LRU_LAZYFREE,
 	LRU_WRITTEN,
 	LRU_MLOCK,
+	LRU_MLOCK_FIRST,
 	LRU_MLOCK_NEW,
 	LRU_MUNLOCK,
 };

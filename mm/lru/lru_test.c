@@ -34,7 +34,10 @@ static const struct transition transitions[] = {
 	{ "put back, marked meanwhile", LRU_ADD, false, OFF_LIST(.mlocked = true), LOCKED(0) },
 	{ "put back, locked as before", LRU_ADD, false,
 	  OFF_LIST(.mlocked = true, .unevictable = true), LOCKED(0) },
-	{ "put back, unlocked meanwhile", LRU_ADD, false, OFF_LIST(.unevictable = true), ON_LIST() },
+	{ "put back, unlocked meanwhile", LRU_ADD, false,
+	  OFF_LIST(.unevictable = true), ON_LIST() },
+	{ "put back locked as before, touched", LRU_ADD, false,
+	  OFF_LIST(.mlocked = true, .unevictable = true, .active = true), LOCKED(0) },
 	{ "put back active, marked", LRU_ADD, false,
 	  OFF_LIST(.mlocked = true, .active = true), LOCKED(0) },
 
@@ -42,6 +45,8 @@ static const struct transition transitions[] = {
 	{ "lock of an active folio", LRU_MLOCK, false,
 	  ON_LIST(.mlocked = true, .active = true), LOCKED(1) },
 	{ "second lock", LRU_MLOCK, false, LOCKED(1), LOCKED(2) },
+	{ "first lock after a mark was lost", LRU_MLOCK_FIRST, false, LOCKED(2), LOCKED(1) },
+	{ "first lock", LRU_MLOCK_FIRST, false, ON_LIST(.mlocked = true), LOCKED(1) },
 	{ "lock after one that was not counted", LRU_MLOCK, false, LOCKED(0), LOCKED(1) },
 	{ "lock whose mark has gone", LRU_MLOCK, false, ON_LIST(), ON_LIST() },
 	{ "lock whose mark has gone, culled", LRU_MLOCK, false, CULLED, ON_LIST() },
@@ -96,6 +101,7 @@ static struct folio *folio_in(struct kunit *test, struct lru_move *mv, const str
 	struct folio *folio = folio_alloc(GFP_KERNEL, 0);
 
 	KUNIT_ASSERT_NOT_NULL(test, folio);
+	KUNIT_ASSERT_EQ(test, mem_cgroup_charge(folio, NULL, GFP_KERNEL), 0);
 	if (t->pinned) {
 		__set_bit(AS_UNEVICTABLE, &unevictable_mapping.flags);
 		folio->mapping = &unevictable_mapping;
@@ -269,10 +275,11 @@ static void test_batch_taken(struct kunit *test)
 /* A folio is made active while it waits in a batch, but not in somebody else's hands. */
 static void test_batch_activate(struct kunit *test)
 {
-	struct folio *folio = new_anon(test);
+	struct folio *folio;
 
 	if (lru_gen_enabled())
 		kunit_skip(test, "the generational LRU counts touches");
+	folio = new_anon(test);
 	migrate_disable();
 	lru_add_drain();
 	folio_mark_accessed(folio);
@@ -320,4 +327,5 @@ static struct kunit_suite lru_suite = {
 	.name = "foliage_lru",
 	.test_cases = lru_cases,
 };
+
 kunit_test_suite(lru_suite);

@@ -2,10 +2,10 @@
 /*
  * Locked folios: those who ask for the moves of unevictable.h, and those who cannot wait for them.
  *
- *	mlock_folio()	  mark, then LRU_MLOCK in a batch	 reverse map, reclaim
+ *	mlock_folio()	  mark, then LRU_MLOCK(_FIRST) in a batch reverse map, reclaim
  *	mlock_new_folio() mark, then LRU_MLOCK_NEW in a batch	 faults
  *	munlock_folio()	  LRU_MUNLOCK in a batch		 reverse map
- *	mlock_folio_now(), munlock_folio_now()			 mlock_vma.c, with a whole page table
+ *	mlock_folio_now(), munlock_folio_now()			 mlock_vma.c, with a page table
  *
  * A mlock and a munlock of the same folio on two CPUs may be carried out in either order. So a
  * mlock may find that its mark has gone again, and a munlock a folio that is not counted yet.
@@ -17,6 +17,8 @@
  * lru_rescue() - a folio is unevictable and should not be
  * @mv: folios on their way
  * @folio: on its list, or taken by somebody who will look himself
+ *
+ * Context: as lru_move_folio().
  */
 void lru_rescue(struct lru_move *mv, struct folio *folio)
 {
@@ -38,6 +40,8 @@ void lru_rescue(struct lru_move *mv, struct folio *folio)
  *
  * There is no count, so the mark goes. Who gives the folio back decides by the mark what it is;
  * if he has done that already, it is left to us.
+ *
+ * Context: as lru_move_folio().
  */
 void munlock_folio_elsewhere(struct lru_move *mv, struct folio *folio)
 {
@@ -71,7 +75,7 @@ void mlock_folio_now(struct lru_move *mv, struct folio *folio)
 	lru_move_to(mv, folio);
 	if (fresh)
 		mv->mlocked += nr;
-	lru_move_mlock(mv, folio, nr);
+	lru_move_mlock(mv, folio, nr, fresh);
 	lru_move_done(mv, folio);
 }
 
@@ -105,9 +109,12 @@ void mlock_folio(struct folio *folio)
 {
 	long nr = folio_nr_pages(folio);
 
-	if (mlock_mark(folio, nr))
+	if (mlock_mark(folio, nr)) {
 		zone_stat_mod_folio(folio, NR_MLOCK, nr);
-	lru_batch_add(folio, LRU_MLOCK);
+		lru_batch_add(folio, LRU_MLOCK_FIRST);
+	} else {
+		lru_batch_add(folio, LRU_MLOCK);
+	}
 }
 
 /**

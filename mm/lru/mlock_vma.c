@@ -17,7 +17,8 @@
  *
  * The walk moves folios at once, without a batch: the locked page table keeps them. A large folio
  * is locked as a whole or not at all: only if the VMA maps all of it. If it does not, the folio
- * stays evictable, and reclaim will split it before it finds the locked pages.
+ * stays evictable. What is locked of it stays in memory all the same, since the reverse map does
+ * not unmap it there; the rest goes when the folio is split.
  */
 #include <linux/capability.h>
 #include <linux/export.h>
@@ -32,8 +33,8 @@
 
 #include "lru.h"
 
-/* So many folios are moved before others get lru_lock. */
-#define MLOCK_MOVES	32
+/* Others get lru_lock after so much work: an entry looked at is 1, a folio moved 4 more. */
+#define MLOCK_WORK	160
 
 /**
  * struct mlock_call - one system call
@@ -41,14 +42,14 @@
  * @missing: first address that must be faulted in, if below @missing_end
  * @missing_end: and the end; in between there may be others that need not
  * @write: the VMA at hand is private and writable, so its pages must be its own
- * @moves: folios moved since lru_lock was taken
+ * @work: done since lru_lock was taken
  */
 struct mlock_call {
 	vm_flags_t set;
 	unsigned long missing;
 	unsigned long missing_end;
 	bool write;
-	unsigned int moves;
+	unsigned int work;
 };
 
 static void mlock_missing(struct mlock_call *call, unsigned long addr, unsigned long end)
@@ -65,17 +66,15 @@ static void mlock_move(struct mlock_call *call, struct lru_move *mv, struct foli
 		mlock_folio_now(mv, folio);
 	else
 		munlock_folio_now(mv, folio);
-	if (++call->moves == MLOCK_MOVES) {
-		lru_move_end(mv);
-		call->moves = 0;
-	}
+	call->work += 4;
 }
 
-/* Is the entry what a fault that mlock asks for would leave? One that is clean might be given up. */
+/*
+ * Is the entry as a fault would leave it? One that is clean might be given up. One of NUMA hinting
+ * cannot be written to, but a page to be read is there.
+ */
 static __always_inline bool mlock_pte_done(struct mlock_call *call, pte_t pte)
 {
-	if (pte_protnone(pte))
-		return false;
 	return !call->write || (pte_write(pte) && pte_dirty(pte));
 }
 
@@ -133,7 +132,7 @@ static void mlock_huge(struct mlock_call *call, pmd_t pmd, unsigned long addr, u
 {
 	struct lru_move mv;
 
-	if (!pmd_present(pmd) || pmd_protnone(pmd) ||
+	if (!pmd_present(pmd) ||
 	    (call->write && !(pmd_write(pmd) && pmd_dirty(pmd))))
 		mlock_missing(call, addr, end);
 	if (!pmd_present(pmd) || is_huge_zero_pmd(pmd))
@@ -164,9 +163,15 @@ static int mlock_table(pmd_t *pmd, unsigned long addr, unsigned long end, struct
 		return 0;
 	}
 	lru_move_init(&mv);
-	call->moves = 0;
-	for (pte = first; addr < end; pte += nr, addr += nr * PAGE_SIZE)
+	call->work = 0;
+	for (pte = first; addr < end; pte += nr, addr += nr * PAGE_SIZE) {
 		nr = mlock_entry(call, &mv, walk->vma, pte, addr, end);
+		call->work += nr;
+		if (call->work > MLOCK_WORK) {
+			lru_move_end(&mv);
+			call->work = 0;
+		}
+	}
 	lru_move_end(&mv);
 	pte_unmap_unlock(first, ptl);
 	cond_resched();
@@ -205,7 +210,8 @@ static void mlock_walk_vma(struct mlock_call *call, struct vm_area_struct *vma,
 	lru_add_drain();
 
 	call->write = (flags & (VM_WRITE | VM_SHARED)) == VM_WRITE;
-	if (call->set && (!vma_is_accessible(vma) ||
+	/* Faults would fail: let them, for the error. */
+	if (call->set && (!vma_is_accessible(vma) || flags & VM_SHADOW_STACK ||
 			  !arch_vma_access_permitted(vma, call->write, false, false)))
 		mlock_missing(call, start, end);
 	walk_page_range(vma->vm_mm, start, end, &mlock_walk_ops, call);
@@ -231,7 +237,8 @@ static int mlock_vma(struct mlock_call *call, struct vma_iterator *vmi, struct v
 	unsigned long pages = (end - start) >> PAGE_SHIFT;
 
 	if (flags == was || vma_is_secretmem(vma) || !vma_supports_mlock(vma)) {
-		mlock_missing(call, start, end);
+		if (!(was & (VM_IO | VM_PFNMAP)))
+			mlock_missing(call, start, end);
 		*prev = vma;
 		return 0;
 	}
@@ -413,8 +420,10 @@ static void mlock_all(struct mlock_call *call)
 	struct vm_area_struct *vma, *prev = NULL;
 
 	for_each_vma(vmi, vma) {
-		if (mlock_vma(call, &vmi, vma, &prev, vma->vm_start, vma->vm_end))
+		if (mlock_vma(call, &vmi, vma, &prev, vma->vm_start, vma->vm_end)) {
+			mlock_missing(call, vma->vm_start, vma->vm_end);
 			prev = vma;
+		}
 		cond_resched();
 	}
 }

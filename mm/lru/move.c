@@ -2,7 +2,7 @@
 /*
  * Folios change lists.
  *
- *	PG_lru taken --> lruvec locked --> off the old list --> flags --> onto the new one --> PG_lru
+ *	PG_lru taken -> lruvec locked -> off the old list -> flags -> onto the new one -> PG_lru
  *	 (from here on nobody else moves it, and its memcg stays)
  *
  * A struct lru_move carries the lock from folio to folio. What the lists gain and lose is summed
@@ -91,6 +91,8 @@ static __always_inline void lru_move_first(struct lru_move *mv, struct folio *fo
 		if (unlikely(was))
 			unevictable_leave(mv, folio, nr);
 	} else if (was) {
+		/* Somebody may have touched it in the batch. */
+		folio_clear_active(folio);
 		folio->mlock_count = 0;
 	} else {
 		unevictable_enter(mv, folio, nr, 0);
@@ -178,7 +180,7 @@ static void lru_move_rotate(struct lru_move *mv, struct folio *folio, long nr)
 /**
  * lru_move_folio() - make one move
  * @mv: folios on their way; its lock passes on to the next one
- * @folio: held by a reference or by a locked page table
+ * @folio: held by a reference, by a locked page table that maps it, or by writeback
  * @op: the move
  *
  * A folio that somebody else has taken off its list stays as it is, apart from a munlock, which
@@ -220,7 +222,8 @@ void lru_move_folio(struct lru_move *mv, struct folio *folio, enum lru_op op)
 		lru_move_rotate(mv, folio, nr);
 		break;
 	case LRU_MLOCK:
-		lru_move_mlock(mv, folio, nr);
+	case LRU_MLOCK_FIRST:
+		lru_move_mlock(mv, folio, nr, op == LRU_MLOCK_FIRST);
 		break;
 	case LRU_MLOCK_NEW:
 		lru_move_mlock_new(mv, folio, nr);

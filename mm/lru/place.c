@@ -42,12 +42,13 @@ void __init swap_setup(void)
  * Which list it will be is decided when the batch is emptied: folio_mark_accessed() may still
  * make it active. Until then PG_lru is clear.
  *
- * Context: process context.
+ * Context: process context; page table locks may be held. So for all below but
+ * folio_rotate_reclaimable() and the costs.
  */
 void folio_add_lru(struct folio *folio)
 {
-	VM_BUG_ON_FOLIO(folio_test_lru(folio), folio);
-	VM_BUG_ON_FOLIO(folio_test_active(folio) && folio_test_unevictable(folio), folio);
+	VM_WARN_ON_ONCE_FOLIO(folio_test_lru(folio), folio);
+	VM_WARN_ON_ONCE_FOLIO(folio_test_active(folio) && folio_test_unevictable(folio), folio);
 
 	/* What a fault brings in goes to the youngest generation. */
 	if (lru_gen_enabled() && lru_gen_in_fault() && !folio_test_unevictable(folio) &&
@@ -64,7 +65,7 @@ EXPORT_SYMBOL(folio_add_lru);
  */
 void folio_add_lru_vma(struct folio *folio, struct vm_area_struct *vma)
 {
-	VM_BUG_ON_FOLIO(folio_test_lru(folio), folio);
+	VM_WARN_ON_ONCE_FOLIO(folio_test_lru(folio), folio);
 
 	/* A special VMA is never locked, but may look so while a driver's mmap sets it up. */
 	if (unlikely(vma->vm_flags & VM_LOCKED && !(vma->vm_flags & VM_SPECIAL)))
@@ -240,6 +241,8 @@ void lru_note_cost(struct lruvec *lruvec, bool file, unsigned int nr_io, unsigne
 /**
  * lru_note_cost_refault() - a folio had to be read again soon after it was reclaimed
  * @folio: locked, charged, on no list yet
+ *
+ * Context: as lru_note_cost(); the RCU read lock is held.
  */
 void lru_note_cost_refault(struct folio *folio)
 {

@@ -35,10 +35,15 @@ static void lru_take_off(struct folio_batch *dead)
 }
 
 /*
- * A folio whose last reference has gone. Return: whether it is a common one, for lru_release().
+ * A folio whose last reference has gone. Hugetlb goes back to its pool and device memory to its
+ * driver at once. Return: whether it is a common one, for free_dead().
  */
 static __always_inline bool folio_is_ours_to_free(struct folio *folio)
 {
+	if (unlikely(folio_is_zone_device(folio))) {
+		free_zone_device_folio(folio);
+		return false;
+	}
 	if (unlikely(folio_test_hugetlb(folio))) {
 		free_huge_folio(folio);
 		return false;
@@ -47,23 +52,14 @@ static __always_inline bool folio_is_ours_to_free(struct folio *folio)
 	return true;
 }
 
-static void put_device_folio(struct folio *folio, unsigned int refs)
-{
-	if (put_devmap_managed_folio_refs(folio, refs))
-		return;
-	if (folio_ref_sub_and_test(folio, refs))
-		free_zone_device_folio(folio);
-}
-
 /* Return: whether the folio is to be freed by the caller. */
 static __always_inline bool folio_drop(struct folio *folio, unsigned int refs)
 {
 	if (is_huge_zero_folio(folio))
 		return false;
-	if (unlikely(folio_is_zone_device(folio))) {
-		put_device_folio(folio, refs);
+	/* Of some device memory the first reference is the driver's own, which gets word of it. */
+	if (unlikely(folio_is_zone_device(folio)) && put_devmap_managed_folio_refs(folio, refs))
 		return false;
-	}
 	return folio_ref_sub_and_test(folio, refs) && folio_is_ours_to_free(folio);
 }
 
@@ -76,7 +72,7 @@ static void free_dead(struct folio_batch *dead)
 
 /**
  * lru_release() - free folios whose last reference has gone
- * @dead: the folios, of any kind but device memory; empty afterwards
+ * @dead: the folios, of any kind; empty afterwards
  *
  * Context: any but NMI; no batch and no lru_lock held.
  */
@@ -102,10 +98,6 @@ void __folio_put(struct folio *folio)
 {
 	struct lru_move mv;
 
-	if (unlikely(folio_is_zone_device(folio))) {
-		free_zone_device_folio(folio);
-		return;
-	}
 	if (!folio_is_ours_to_free(folio))
 		return;
 	if (folio_test_lru(folio)) {

@@ -6,8 +6,8 @@
  * ---------------------------------------------------------------------------------
  * off list	0	0 or 1, old	0 or 1		none: the link is somebody's
  * evictable	1	0		0		none: the link is in a list
- * marked	1	0		1		none; LRU_MLOCK is on its way
- * culled	1	1		0		0: its mapping is unevictable
+ * marked	1	0		1		none; a lock is on its way
+ * culled	1	1		0		void: its mapping is unevictable
  * locked	1	1		1		VM_LOCKED mappings that were counted
  *
  *		  enter				  leave
@@ -20,7 +20,8 @@
  *  unmark: PG_mlocked is cleared when the count has come to 0, or when nobody can say what it
  *	is. If that is wrong, the folio is evictable too early, and reclaim, which meets the
  *	VM_LOCKED VMA, marks it again. The other error, a folio that stays unevictable and is
- *	locked by nobody, would never be found: so whatever cannot be counted counts as 0.
+ *	locked by nobody, would never be found: so whatever cannot be counted counts as 0, and
+ *	a mark that was not there before begins a new count.
  *
  *			who may						under what
  *  PG_lru		who takes it by test-and-clear			-
@@ -31,8 +32,8 @@
  *			who could not take it				-
  *			who frees the last reference			-
  *
- * Nobody is left behind: who unmarks a folio that he cannot take looks at PG_lru afterwards, and
- * who gives an unevictable folio back looks at PG_mlocked afterwards:
+ * Nobody is left behind by mm/lru: who unmarks a folio that he cannot take looks at PG_lru
+ * afterwards, and who gives an unevictable folio back looks at PG_mlocked afterwards:
  *
  *	clear PG_mlocked		set PG_lru
  *	full barrier			full barrier
@@ -40,6 +41,8 @@
  *
  * so one of them at least sees what the other did. The same holds for a mapping that stops being
  * unevictable while its folio is on its way: then its folios are gone through, PG_lru is tried.
+ * Elsewhere two set PG_lru again without a look: compaction, of a folio that it took and does not
+ * want, and check_move_unevictable_folios(). In their hands a folio can still be left behind.
  *
  * PG_unevictable excludes PG_active. There is no list of unevictable folios, only its size; the
  * count lies where the link would be.
@@ -81,7 +84,10 @@ static __always_inline void lru_move_done(struct lru_move *mv, struct folio *fol
 		lru_rescue(mv, folio);
 }
 
-/* mark; @nr: the folio's pages. Return: whether it was unmarked; then the caller counts it in NR_MLOCK. */
+/*
+ * mark; @nr: the folio's pages. Return: whether it was unmarked; then the caller counts it in
+ * NR_MLOCK.
+ */
 static __always_inline bool mlock_mark(struct folio *folio, long nr)
 {
 	if (folio_test_set_mlocked(folio))
@@ -152,8 +158,13 @@ static __always_inline void unevictable_to_list(struct lru_move *mv, struct foli
 	lru_move_add(mv, folio, nr, false);
 }
 
-/* LRU_MLOCK: enter or count up; or find that the mark went meanwhile. */
-static __always_inline void lru_move_mlock(struct lru_move *mv, struct folio *folio, long nr)
+/*
+ * LRU_MLOCK and LRU_MLOCK_FIRST: enter or count up; or find that the mark went meanwhile.
+ * @first: the mark was set for this. A count from before belongs to a mark that was taken away by
+ * somebody who could not touch the count.
+ */
+static __always_inline void lru_move_mlock(struct lru_move *mv, struct folio *folio, long nr,
+					   bool first)
 {
 	bool unevictable = folio_test_unevictable(folio);
 
@@ -165,6 +176,8 @@ static __always_inline void lru_move_mlock(struct lru_move *mv, struct folio *fo
 		unevictable_enter(mv, folio, nr, folio_test_mlocked(folio));
 		lru_move_add(mv, folio, nr, false);
 	} else if (folio_test_mlocked(folio)) {
+		if (first)
+			folio->mlock_count = 0;
 		mlock_count_up(mv, folio);
 	}
 }

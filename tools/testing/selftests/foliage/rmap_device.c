@@ -460,6 +460,50 @@ TEST_F(device, private_unmap)
 	}
 }
 
+/* The device's frames, as the entries name them; sorted. */
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(uint64_t *)a, y = *(uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void device_frames(const char *p, uint64_t *frames)
+{
+	look(p, frames);
+	qsort(frames, PAGES, sizeof(*frames), by_number);
+}
+
+/*
+ * Memory may be locked and go to the device nevertheless. Its pages there are the driver's: whoever
+ * drops the last reference to one, be it a batch of munlocks, must give it back to the driver, who
+ * then uses the same ones again.
+ */
+TEST_F(device, private_locked)
+{
+	static uint64_t first[PAGES], now[PAGES];
+
+	for (int round = 0; round < 4; round++) {
+		ASSERT_EQ(mlock(self->p, SPAN), 0);
+		ASSERT_EQ(to_device(self->fd, self->p, self->buf), PAGES);
+		device_frames(self->p, round ? now : first);
+		if (round)
+			EXPECT_EQ(memcmp(first, now, sizeof(first)), 0);
+		if (round % 2) {
+			EXPECT_EQ(munlock(self->p, SPAN), 0);
+			EXPECT_EQ(wrong(self->p), 0);
+			continue;
+		}
+		ASSERT_EQ(munmap(self->p, SPAN), 0);
+		settle_lru();
+		ASSERT_EQ(mmap(self->p, SPAN, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), self->p);
+		madvise(self->p, SPAN, MADV_NOHUGEPAGE);
+		fill(self->p);
+	}
+	EXPECT_EQ(wrong(self->p), 0);
+}
+
 static int protect_thirds(char *p)
 {
 	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
