@@ -3,9 +3,7 @@
  * Every allocation of the anon_vma forest fails once, at every point of every operation that
  * makes some: the call must fail cleanly, memory must hold what it held, the next try must
  * succeed, and nothing may be left behind.
- *
- * Needs CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS, which the debug kernel has. With
- * CONFIG_DEBUG_KMEMLEAK the kernel itself says what nobody refers to any more.
+ * Needs what failslab.h names.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,103 +15,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "harness.h"
-#include "foliage.h"
+#include "failslab.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#define FAILSLAB	"/sys/kernel/debug/failslab/"
-#define SLAB		"/sys/kernel/slab/"
-#define KMEMLEAK	"/sys/kernel/debug/kmemleak"
 #define PAGES		16
 #define ROUNDS		20
 
 static char *p;
 
-/* Of what is reported, only objects that these functions allocated or linked are ours. */
+/* Of what kmemleak reports, only objects that these functions allocated or linked are ours. */
 static const char * const suspects[] = { "anon_vma", "vm_area" };
-
-/* One object of the report: from its line to the next one's. NULL behind the last. */
-static char *next_object(char **report)
-{
-	char *at = *report ? strstr(*report, "unreferenced object") : NULL, *next;
-
-	if (!at)
-		return NULL;
-	next = strstr(at + 1, "unreferenced object");
-	if (next)
-		next[-1] = 0;
-	*report = next;
-	return at;
-}
-
-/* Print the objects reported that are ours; how many. */
-static int leaks_reported(void)
-{
-	static char text[1 << 20];
-	char *report = text, *object;
-	int n = 0;
-
-	if (!read_text(KMEMLEAK, text, sizeof(text)))
-		fail_setup(KMEMLEAK);
-	while ((object = next_object(&report))) {
-		bool ours = false;
-
-		for (size_t i = 0; i < ARRAY_SIZE(suspects); i++)
-			ours |= !!strstr(object, suspects[i]);
-		n += ours;
-		for (char *line = strtok(object, "\n"); ours && line; line = strtok(NULL, "\n"))
-			printf("# %s\n", line);
-	}
-	return n;
-}
-
-/*
- * The first scan takes a sum of each object that nothing refers to, the second reports those whose
- * sum is still the same; and none that is younger than five seconds. False if kmemleak is off.
- */
-static bool leaks_scan(void)
-{
-	if (!write_text(KMEMLEAK, "scan"))
-		return false;
-	sleep(6);
-	return write_text(KMEMLEAK, "scan");
-}
-
-static long objects(const char *slab)
-{
-	char path[96], text[64];
-
-	snprintf(path, sizeof(path), SLAB "%s/shrink", slab);
-	write_text(path, "1");
-	snprintf(path, sizeof(path), SLAB "%s/objects", slab);
-	if (!read_text(path, text, sizeof(text)))
-		fail_setup("%s", path);
-	return atol(text);
-}
-
-/* Let the @n-th allocation from now on fail; what is left of @n after @op says if there was one. */
-static bool failing(int n, int (*op)(void), int *result)
-{
-	char text[16];
-	int fd = open("/proc/thread-self/fail-nth", O_RDWR);
-	int left;
-
-	snprintf(text, sizeof(text), "%d", n);
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		fail_setup("fail-nth");
-	*result = op();
-	memset(text, 0, sizeof(text));
-	if (pread(fd, text, sizeof(text) - 1, 0) < 0)
-		fail_setup("fail-nth");
-	left = atoi(text);
-	if (pwrite(fd, "0", 1, 0) < 0)
-		fail_setup("fail-nth");
-	close(fd);
-	return !left;
-}
 
 static int op_fork(void)
 {
@@ -220,17 +134,13 @@ FIXTURE(alloc) {
 
 FIXTURE_SETUP(alloc)
 {
-	if (access("/proc/self/fail-nth", W_OK) || access(FAILSLAB "cache-filter", W_OK))
+	if (!can_fail())
 		SKIP(return, "no CONFIG_FAILSLAB");
-	write_text(FAILSLAB "verbose", "0");
-	write_text(FAILSLAB "ignore-gfp-wait", "N");
-	write_text(FAILSLAB "cache-filter", "Y");
-	if (!write_text(SLAB "anon_vma/failslab", "1") ||
-	    !write_text(SLAB "anon_vma_chain/failslab", "1"))
-		fail_setup("failslab of the anon_vma slabs");
+	may_fail("anon_vma");
+	may_fail("anon_vma_chain");
 	memory_make();
-	self->avs = objects("anon_vma");
-	self->chains = objects("anon_vma_chain");
+	self->avs = objects_in("anon_vma");
+	self->chains = objects_in("anon_vma_chain");
 }
 
 FIXTURE_TEARDOWN(alloc)
@@ -241,8 +151,8 @@ FIXTURE_TEARDOWN(alloc)
 static void leaks(struct __test_metadata *_metadata, const struct _test_data_alloc *self)
 {
 	usleep(200000);
-	EXPECT_LT(objects("anon_vma") - self->avs, ROUNDS * 2);
-	EXPECT_LT(objects("anon_vma_chain") - self->chains, ROUNDS * 2);
+	EXPECT_LT(objects_in("anon_vma") - self->avs, ROUNDS * 2);
+	EXPECT_LT(objects_in("anon_vma_chain") - self->chains, ROUNDS * 2);
 }
 
 TEST_F(alloc, fork)
@@ -307,7 +217,7 @@ TEST_F_TIMEOUT(after, nothing_leaked, 120)
 	sleep(2);
 	if (!leaks_scan())
 		SKIP(return, "kmemleak is off");
-	EXPECT_EQ(leaks_reported(), 0);
+	EXPECT_EQ(leaks_reported(suspects, ARRAY_SIZE(suspects)), 0);
 }
 
 TEST_HARNESS_MAIN
