@@ -20,6 +20,7 @@
  * move.c makes them again.
  */
 #include <linux/export.h>
+#include <linux/idle_ages.h>
 #include <linux/init.h>
 #include <linux/page_idle.h>
 
@@ -120,14 +121,14 @@ static void lru_promote(struct folio *folio)
  *
  * Inactive and unreferenced becomes referenced; inactive and referenced becomes active and
  * unreferenced; active and unreferenced becomes referenced. Unevictable folios do not move.
- * An idle folio is idle no more (with generations, that is left to whoever clears the entry's
- * Accessed bit).
+ * An idle folio is idle no more, and its age begins again.
  *
  * A new folio that nobody can see yet may as well be marked with __folio_set_referenced().
  */
 void folio_mark_accessed(struct folio *folio)
 {
 	if (lru_gen_enabled()) {
+		folio_note_reference(folio);
 		lru_gen_touch(folio);
 		return;
 	}
@@ -137,6 +138,7 @@ void folio_mark_accessed(struct folio *folio)
 		lru_promote(folio);
 	if (folio_test_idle(folio))
 		folio_clear_idle(folio);
+	idle_ages_touch(folio);
 }
 EXPORT_SYMBOL(folio_mark_accessed);
 

@@ -10,6 +10,7 @@
  * the folio is not to be reclaimed at all.
  */
 #include <linux/hugetlb.h>
+#include <linux/idle_ages.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
@@ -107,8 +108,10 @@ static bool referenced_exiting(struct folio *folio, struct vm_area_struct *vma)
 static bool referenced_add(struct folio *folio, struct vm_area_struct *vma,
 			   struct referenced *ref, bool used)
 {
-	if (used)
+	if (used) {
 		folio_clear_idle(folio);
+		idle_ages_touch(folio);
+	}
 	if (folio_test_clear_young(folio))
 		used = true;
 	if (used) {

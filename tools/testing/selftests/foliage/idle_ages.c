@@ -268,6 +268,42 @@ TEST_F(ages, read_counts_as_a_reference)
 	free(r.pfn);
 }
 
+/*
+ * Reclaim clears the Accessed bits that it looks at. What it has seen must not be lost: memory
+ * that was used between two sweeps is young, whoever looked at it in between.
+ */
+TEST_F(ages, reclaim_keeps_what_was_used_young)
+{
+	unsigned long long sweeps;
+	struct region r;
+	struct ages a;
+	char path[96];
+	int tries;
+
+	need_swap();
+	snprintf(path, sizeof(path), "%s/memory.reclaim", self->group);
+	region_make(&r, ANON_4K, PAGES);
+	ASSERT_TRUE(write_text(PERIOD, "4000"));
+	wait_sweeps(self->file, &a, 2);
+	/* All of it between the same two sweeps, or it shows nothing. */
+	for (tries = 0; tries < 10; tries++) {
+		wait_sweeps(self->file, &a, 1);
+		sweeps = a.sweeps;
+		flush_tlb();
+		for (size_t i = 0; i < PAGES; i++)
+			*(volatile char *)(r.p + i * PAGE) = i;
+		write_text(path, "2M swappiness=200");
+		ASSERT_TRUE(ages_parse(self->file, &a));
+		if (a.sweeps == sweeps)
+			break;
+	}
+	ASSERT_LT(tries, 10);
+	wait_sweeps(self->file, &a, 1);
+	EXPECT_GE(BYTES / 50, anon_from(&a, 1));
+	EXPECT_LE(BYTES * 8 / 10, a.bytes[0][0]);
+	region_free(&r);
+}
+
 TEST_F(ages, frames_start_young)
 {
 	struct region r;
