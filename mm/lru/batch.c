@@ -220,7 +220,8 @@ void lru_batch_activate(struct folio *folio)
  * Is there anything to drain? Read without the lock. Who wants to see a certain folio drained
  * knows of it because he put it there himself or because somebody told him, so this read comes
  * after the addition; and what comes later is not his business. If it says empty, the moves have
- * been made and the references dropped: acquire, against the release that says so.
+ * been made and the references dropped: acquire, against the release that says so. Or they have
+ * been taken by lru_drain_all(): see there.
  */
 static bool lru_batch_empty(struct lru_batch *b)
 {

@@ -78,6 +78,9 @@ void flush_tlb(void);
 /* Pages that were just faulted in wait in per-CPU batches, off the LRU lists. */
 void settle_lru(void);
 
+/* Faults that this thread has taken; none is added by the kernel's or the counting's own needs. */
+long own_faults(void);
+
 bool write_text(const char *path, const char *text);
 bool read_text(const char *path, char *buf, size_t size);
 

@@ -20,7 +20,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/rseq.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -176,39 +175,23 @@ static inline size_t present(const char *p, size_t pages)
 	return with(p, pages, PM_PRESENT);
 }
 
-/*
- * A fork and clear_refs have write-protected our own memory too. The first getrusage() takes the
- * fault on this stack, and the write the one that the kernel itself would take when the task is
- * preempted: it keeps the number of the processor in the rseq area. The byte behind it is unused.
- */
-static __attribute__((noinline, unused)) long faults(void)
-{
-	volatile char *rseq = (char *)__builtin_thread_pointer() + __rseq_offset;
-	struct rusage u;
-
-	rseq[sizeof(struct rseq) - 1] = 0;
-	getrusage(RUSAGE_THREAD, &u);
-	getrusage(RUSAGE_THREAD, &u);
-	return u.ru_minflt + u.ru_majflt;
-}
-
 /* Faults that a write to each page takes. */
 static inline long write_faults(char *p, size_t pages)
 {
-	long before = faults();
+	long before = own_faults();
 
 	for (size_t i = 0; i < pages; i++)
 		*(volatile char *)(p + i * PAGE + 64) = 1;
-	return faults() - before;
+	return own_faults() - before;
 }
 
 static inline long read_faults(char *p, size_t pages)
 {
-	long before = faults();
+	long before = own_faults();
 
 	for (size_t i = 0; i < pages; i++)
 		(void)*(volatile char *)(p + i * PAGE);
-	return faults() - before;
+	return own_faults() - before;
 }
 
 /* --- memory, limits --------------------------------------------------------------------- */

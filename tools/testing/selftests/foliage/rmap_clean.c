@@ -116,31 +116,23 @@ static bool sync_how(struct file *f, int how)
 	}
 }
 
-static long faults(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_THREAD, &u);
-	return u.ru_minflt;
-}
-
 /* Write @value to every @step-th page; how many faults that took. */
 static long write_pages(volatile char *p, size_t pages, size_t step, int value)
 {
-	long before = faults();
+	long before = own_faults();
 
 	for (size_t i = 0; i < pages; i += step)
 		p[i * PAGE] = value;
-	return faults() - before;
+	return own_faults() - before;
 }
 
 static long read_pages(volatile char *p, size_t pages)
 {
-	long before = faults();
+	long before = own_faults();
 
 	for (size_t i = 0; i < pages; i++)
 		(void)p[i * PAGE];
-	return faults() - before;
+	return own_faults() - before;
 }
 
 static size_t frames_dirty(const struct region *r)
@@ -498,7 +490,7 @@ static void *write_forever(void *arg)
 		/* Let the others run: there are more writers than processors. */
 		usleep(500);
 	}
-	atomic_fetch_add(&w->b->faults, faults());
+	atomic_fetch_add(&w->b->faults, own_faults());
 	return NULL;
 }
 
