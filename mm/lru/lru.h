@@ -175,6 +175,30 @@ static __always_inline void lru_move_add(struct lru_move *mv, struct folio *foli
 		list_add(&folio->lru, &mv->lruvec->lists[lru]);
 }
 
+/**
+ * lru_move_take - take a folio off its list, for a caller who has a reference
+ * @mv: folios on their way
+ * @folio: the folio
+ *
+ * folio_isolate_lru(), for many: the reference is the caller's own. Account it as isolated, give it
+ * back with folio_putback_lru().
+ *
+ * Context: process context. The lruvec's lock is held, with interrupts off, until lru_move_end().
+ * Return: false when somebody else has it off its list.
+ */
+static __always_inline bool lru_move_take(struct lru_move *mv, struct folio *folio)
+{
+	if (unlikely(!folio_test_clear_lru(folio)))
+		return false;
+	lru_move_to(mv, folio);
+	lru_move_del(mv, folio, folio_nr_pages(folio));
+	return true;
+}
+
+/* --- place.c ---------------------------------------------------------------------------- */
+
+void folios_add_lru(struct folio **folios, unsigned int nr);
+
 /* --- mlock_folio.c ---------------------------------------------------------------------- */
 
 void lru_rescue(struct lru_move *mv, struct folio *folio);

@@ -36,6 +36,17 @@ void __init swap_setup(void)
 	page_cluster = totalram_pages() < SZ_16M / PAGE_SIZE ? 2 : 3;
 }
 
+/* What a fault brings in goes to the youngest generation. */
+static __always_inline void lru_new(struct folio *folio)
+{
+	VM_WARN_ON_ONCE_FOLIO(folio_test_lru(folio), folio);
+	VM_WARN_ON_ONCE_FOLIO(folio_test_active(folio) && folio_test_unevictable(folio), folio);
+
+	if (lru_gen_enabled() && lru_gen_in_fault() && !folio_test_unevictable(folio) &&
+	    !(current->flags & PF_MEMALLOC))
+		folio_set_active(folio);
+}
+
 /**
  * folio_add_lru() - give a new folio a place on an LRU list
  * @folio: on none; charged, and its flags say active or not, swap-backed or not
@@ -48,16 +59,30 @@ void __init swap_setup(void)
  */
 void folio_add_lru(struct folio *folio)
 {
-	VM_WARN_ON_ONCE_FOLIO(folio_test_lru(folio), folio);
-	VM_WARN_ON_ONCE_FOLIO(folio_test_active(folio) && folio_test_unevictable(folio), folio);
-
-	/* What a fault brings in goes to the youngest generation. */
-	if (lru_gen_enabled() && lru_gen_in_fault() && !folio_test_unevictable(folio) &&
-	    !(current->flags & PF_MEMALLOC))
-		folio_set_active(folio);
+	lru_new(folio);
 	lru_batch_add(folio, LRU_ADD);
 }
 EXPORT_SYMBOL(folio_add_lru);
+
+/**
+ * folios_add_lru() - give new folios their places at once, without waiting in a batch
+ * @folios: the folios, as for folio_add_lru(); best of one node and memcg
+ * @nr: how many; lru_lock is held for that long
+ *
+ * Context: process context; page table locks may be held.
+ */
+void folios_add_lru(struct folio **folios, unsigned int nr)
+{
+	struct lru_move mv;
+	unsigned int i;
+
+	lru_move_init(&mv);
+	for (i = 0; i < nr; i++) {
+		lru_new(folios[i]);
+		lru_move_folio(&mv, folios[i], LRU_ADD);
+	}
+	lru_move_end(&mv);
+}
 
 /**
  * folio_add_lru_vma() - give a new folio a place, an unevictable one in locked memory

@@ -17,21 +17,6 @@ static enum pte_leaf_kind leaf_kind(swp_entry_t entry)
 	return LEAF_MARKER;
 }
 
-static __always_inline struct pte_leaf leaf_migration(swp_entry_t entry)
-{
-	struct pte_leaf leaf = { .kind = LEAF_MIGRATION, .number = swp_offset_pfn(entry) };
-
-	if (is_writable_migration_entry(entry))
-		leaf.flags |= LEAF_WRITE | LEAF_EXCLUSIVE;
-	else if (!is_readable_migration_entry(entry))
-		leaf.flags |= LEAF_EXCLUSIVE;
-	if (is_migration_entry_young(entry))
-		leaf.flags |= LEAF_YOUNG;
-	if (is_migration_entry_dirty(entry))
-		leaf.flags |= LEAF_DIRTY;
-	return leaf;
-}
-
 static struct pte_leaf leaf_other(swp_entry_t entry)
 {
 	struct pte_leaf leaf = { .kind = leaf_kind(entry), .number = swp_offset(entry) };
@@ -47,9 +32,6 @@ static struct pte_leaf leaf_other(swp_entry_t entry)
  * pte_leaf_decode_swp - say what an entry says that is neither none nor present
  * @pte: the entry
  *
- * A writable migration entry decodes as exclusive too: an anonymous page is writable only
- * where it is exclusive. For a file page the flag has no meaning.
- *
  * Return: the leaf.
  */
 struct pte_leaf pte_leaf_decode_swp(pte_t pte)
@@ -57,7 +39,10 @@ struct pte_leaf pte_leaf_decode_swp(pte_t pte)
 	swp_entry_t entry = pte_to_swp_entry(pte);
 	struct pte_leaf leaf;
 
-	leaf = is_migration_entry(entry) ? leaf_migration(entry) : leaf_other(entry);
+	if (is_migration_entry(entry))
+		leaf = pte_leaf_decode_migration(pte, entry);
+	else
+		leaf = leaf_other(entry);
 	if (pte_swp_exclusive(pte))
 		leaf.flags |= LEAF_EXCLUSIVE;
 	if (pte_swp_soft_dirty(pte))

@@ -93,6 +93,35 @@ static __always_inline struct pte_leaf pte_leaf_decode_present(pte_t pte)
 }
 
 /**
+ * pte_leaf_decode_migration - say what an entry says that is one of migration
+ * @pte: the entry
+ * @entry: the same, as a swap entry
+ *
+ * A writable migration entry decodes as exclusive too: an anonymous page is writable only
+ * where it is exclusive. For a file page the flag has no meaning.
+ *
+ * Return: the leaf.
+ */
+static __always_inline struct pte_leaf pte_leaf_decode_migration(pte_t pte, swp_entry_t entry)
+{
+	struct pte_leaf leaf = { .kind = LEAF_MIGRATION, .number = swp_offset_pfn(entry) };
+
+	if (is_writable_migration_entry(entry))
+		leaf.flags |= LEAF_WRITE | LEAF_EXCLUSIVE;
+	else if (!is_readable_migration_entry(entry))
+		leaf.flags |= LEAF_EXCLUSIVE;
+	if (is_migration_entry_young(entry))
+		leaf.flags |= LEAF_YOUNG;
+	if (is_migration_entry_dirty(entry))
+		leaf.flags |= LEAF_DIRTY;
+	if (pte_swp_soft_dirty(pte))
+		leaf.flags |= LEAF_SOFT_DIRTY;
+	if (pte_swp_uffd_wp(pte))
+		leaf.flags |= LEAF_UFFD_WP;
+	return leaf;
+}
+
+/**
  * pte_leaf_decode - say what an entry says
  * @pte: the entry, of any kind but hugetlb's
  *

@@ -28,6 +28,7 @@
 #include <linux/rmap.h>
 
 #include "../internal.h"
+#include "group.h"
 #include "rmap.h"
 
 /* What a change of map counts amounts to. */
@@ -407,6 +408,97 @@ void folio_remove_rmap_pmd(struct folio *folio, struct page *page, struct vm_are
 		return;
 	__folio_rmap_sanity_checks(folio, page, folio_nr_pages(folio), RMAP_LEVEL_PMD);
 	count_removed(folio, vma, count_remove_pmd(folio));
+}
+
+/* --- many folios at once ------------------------------------------------------------------ */
+
+static inline enum node_stat_item tally_item(struct folio *folio)
+{
+	return folio_test_anon(folio) ? NR_ANON_MAPPED : NR_FILE_MAPPED;
+}
+
+/* The folio is locked, so its memcg stays what it is until the tally ends. */
+static __always_inline void tally_add(struct rmap_tally *tally, struct folio *folio, int pages)
+{
+	if (unlikely(tally->folio && (folio_pgdat(tally->folio) != folio_pgdat(folio) ||
+				      folio_memcg(tally->folio) != folio_memcg(folio) ||
+				      folio_test_anon(tally->folio) != folio_test_anon(folio))))
+		rmap_tally_end(tally);
+	if (!tally->folio) {
+		tally->folio = folio;
+		tally->pages = 0;
+	}
+	tally->pages += pages;
+}
+
+/**
+ * rmap_tally_end - tell the statistics
+ * @tally: what was counted; empty afterwards
+ *
+ * Context: the page table lock is still held.
+ */
+void rmap_tally_end(struct rmap_tally *tally)
+{
+	if (tally->folio && tally->pages)
+		__lruvec_stat_mod_folio(tally->folio, tally_item(tally->folio), tally->pages);
+	tally->folio = NULL;
+}
+
+/**
+ * rmap_count_in - count PTEs that map pages of a folio, one of many
+ * @tally: for the statistics, which are told later
+ * @folio: the folio, of either kind, with its mapping and index
+ * @page: the first page mapped
+ * @nr: pages mapped, consecutive
+ * @vma: the VMA
+ * @addr: where @page is mapped
+ * @flags: as for folio_add_anon_rmap_ptes()
+ *
+ * Context: the page table lock is held, and the folio is locked.
+ */
+void rmap_count_in(struct rmap_tally *tally, struct folio *folio, struct page *page, int nr,
+		   struct vm_area_struct *vma, unsigned long addr, rmap_t flags)
+{
+	struct mapped change;
+	int i;
+
+	__folio_rmap_sanity_checks(folio, page, nr, RMAP_LEVEL_PTE);
+	change = count_add_ptes(folio, page, nr);
+	tally_add(tally, folio, change.pages);
+	if (folio_test_anon(folio)) {
+		count_check_anon(folio, page, vma, addr);
+		if (flags & RMAP_EXCLUSIVE)
+			for (i = 0; i < nr; i++)
+				SetPageAnonExclusive(page + i);
+		count_check_exclusive(folio, page, nr);
+	}
+	count_mlock(folio, vma);
+}
+
+/**
+ * rmap_count_out - count PTEs out that mapped a folio, one of many
+ * @tally: for the statistics, which are told later
+ * @folio: the folio, of either kind; the caller has a reference on it still
+ * @page: the first page that was mapped
+ * @nr: pages, consecutive
+ * @vma: the VMA
+ *
+ * Context: the page table lock is held, and the folio is locked.
+ */
+void rmap_count_out(struct rmap_tally *tally, struct folio *folio, struct page *page, int nr,
+		    struct vm_area_struct *vma)
+{
+	struct mapped change;
+
+	__folio_rmap_sanity_checks(folio, page, nr, RMAP_LEVEL_PTE);
+	change = count_remove_ptes(folio, page, nr);
+	/* All of it is gone from this process, but others may map some pages. */
+	if (unlikely(change.partly)) {
+		count_removed(folio, vma, change);
+		return;
+	}
+	tally_add(tally, folio, -change.pages);
+	munlock_vma_folio(folio, vma);
 }
 
 #ifdef CONFIG_HUGETLB_PAGE

@@ -9,6 +9,8 @@
  *	referenced.c  clean.c			what asks and changes mappings
  *	unmap_swap.c  unmap_migrate.c  unmap_exclusive.c	what takes mappings away
  *	unmap.h	      what these share
+ *	restore.c     what brings them back after migration
+ *	group.c	      the walk of many folios at once
  *	hugetlb.c     flush.c
  */
 #ifndef __MM_RMAP_RMAP_H
@@ -40,6 +42,7 @@ struct rmap_run {
 
 bool rmap_step(struct page_vma_mapped_walk *at, unsigned long nr);
 bool rmap_run_next(struct rmap_run *run);
+unsigned long rmap_run_length(struct rmap_run *run);
 
 /**
  * rmap_run_init - begin a walk over the runs that map a folio in a VMA
@@ -100,24 +103,25 @@ static __always_inline pmd_t *rmap_find_pmd(struct mm_struct *mm, unsigned long 
 
 /*
  * pte_offset_map_nolock(), inlined where a PMD can be read at once and tables are always
- * mapped. NULL also for what is no table at all: huge and migrating PMDs are "bad" ones.
+ * mapped. NULL also for what is no table at all: huge and migrating PMDs are "bad" ones. *@seen is
+ * what the PMD said.
  */
 static __always_inline pte_t *rmap_map_table(struct mm_struct *mm, pmd_t *pmdp,
-					     unsigned long addr, spinlock_t **ptl)
+					     unsigned long addr, spinlock_t **ptl, pmd_t *seen)
 {
 #if defined(CONFIG_HIGHPTE) || defined(CONFIG_GUP_GET_PXX_LOW_HIGH)
+	/* Read again by what is called: a table that comes and goes in between is not noticed. */
+	*seen = pmdp_get_lockless(pmdp);
 	return pte_offset_map_nolock(mm, pmdp, addr, ptl);
 #else
-	pmd_t pmd;
-
 	rcu_read_lock();
-	pmd = pmdp_get_lockless(pmdp);
-	if (unlikely(pmd_none(pmd) || pmd_bad(pmd))) {
+	*seen = pmdp_get_lockless(pmdp);
+	if (unlikely(pmd_none(*seen) || pmd_bad(*seen))) {
 		rcu_read_unlock();
 		return NULL;
 	}
-	*ptl = pte_lockptr(mm, &pmd);
-	return pte_offset_kernel(&pmd, addr);
+	*ptl = pte_lockptr(mm, seen);
+	return pte_offset_kernel(seen, addr);
 #endif
 }
 
@@ -141,11 +145,12 @@ static __always_inline enum rmap_found rmap_find_small(struct rmap_run *run)
 {
 	struct page_vma_mapped_walk *at = &run->at;
 	struct mm_struct *mm = at->vma->vm_mm;
+	pmd_t seen;
 
 	at->pmd = rmap_find_pmd(mm, at->address);
 	if (unlikely(!at->pmd))
 		return RMAP_ABSENT;
-	at->pte = rmap_map_table(mm, at->pmd, at->address, &at->ptl);
+	at->pte = rmap_map_table(mm, at->pmd, at->address, &at->ptl, &seen);
 	if (unlikely(!at->pte))
 		return RMAP_UNSURE;
 	run->pte = ptep_get_lockless(at->pte);
@@ -203,6 +208,9 @@ static inline void rmap_flush_defer(struct mm_struct *mm, unsigned long addr, un
 {
 }
 #endif
+
+void rmap_migrate_folios(struct folio **folios, unsigned int nr, enum ttu_flags flags);
+void rmap_restore_folios(struct folio **src, struct folio **dst, unsigned int nr);
 
 #ifdef CONFIG_HUGETLB_PAGE
 bool rmap_hugetlb_unmap(struct folio *folio, struct vm_area_struct *vma, unsigned long addr,

@@ -33,6 +33,7 @@
 
 #include "../internal.h"
 #include "../pte/run.h"
+#include "group.h"
 #include "rmap.h"
 #include "walk.h"
 
@@ -74,13 +75,36 @@ struct rmap_unmap_op {
  * @op: how
  * @flags: TTU_*
  * @old: what was in the first entry of the run, Accessed and Dirty gathered over all
+ * @table: other folios are unmapped from the same page table: count and flush once for all.
+ *	NULL: this folio is alone
  */
 struct rmap_unmap {
 	struct rmap_run run;
 	const struct rmap_unmap_op *op;
 	enum ttu_flags flags;
 	pte_t old;
+	struct rmap_table *table;
 };
+
+/*
+ * The run that was just cleared must go from the TLBs: at once, or with the batch, of which only
+ * CPUs are noted on x86, so that once for a table will do.
+ */
+static __always_inline void rmap_unmap_flush(struct rmap_unmap *u, unsigned long nr)
+{
+	struct rmap_table *table = u->table;
+	struct vm_area_struct *vma = u->run.at.vma;
+	unsigned long addr = u->run.at.address;
+
+	if (!rmap_flush_deferrable(vma->vm_mm, u->flags, u->op->keeps || !pte_dirty(u->old))) {
+		flush_tlb_range(vma, addr, addr + nr * PAGE_SIZE);
+	} else if (!IS_ENABLED(CONFIG_X86) || !table) {
+		rmap_flush_defer(vma->vm_mm, addr, nr, u->old);
+	} else if (!table->flush || pte_dirty(u->old)) {
+		table->flush = true;
+		table->old = u->old;
+	}
+}
 
 /*
  * Clear the entries of a run; u->old becomes what they were. The folio is dirty if one of
@@ -103,15 +127,12 @@ static __always_inline void rmap_unmap_clear(struct rmap_unmap *u, unsigned long
 	else
 		flush_cache_range(vma, addr, addr + nr * PAGE_SIZE);
 	u->old = get_and_clear_full_ptes(mm, addr, run->at.pte, nr, 0);
-	if (pte_accessible(mm, u->old)) {
-		if (rmap_flush_deferrable(mm, u->flags, u->op->keeps || !pte_dirty(u->old)))
-			rmap_flush_defer(mm, addr, nr, u->old);
-		else
-			flush_tlb_range(vma, addr, addr + nr * PAGE_SIZE);
-	}
+	if (pte_accessible(mm, u->old))
+		rmap_unmap_flush(u, nr);
 	if (pte_dirty(u->old))
 		folio_mark_dirty(run->folio);
-	update_hiwater_rss(mm);
+	if (!u->table)
+		update_hiwater_rss(mm);
 }
 
 /* Write the entries of a run back. Each gets the Accessed and Dirty of all. */
@@ -207,7 +228,10 @@ static __always_inline void rmap_unmap_done(struct rmap_unmap *u, unsigned long 
 {
 	struct rmap_run *run = &u->run;
 
-	folio_remove_rmap_ptes(run->folio, run->page, nr, run->at.vma);
+	if (u->table)
+		rmap_count_out(&u->table->tally, run->folio, run->page, nr, run->at.vma);
+	else
+		folio_remove_rmap_ptes(run->folio, run->page, nr, run->at.vma);
 	if (unlikely(run->at.vma->vm_flags & VM_LOCKED))
 		mlock_drain_local();
 	folio_ref_sub(run->folio, nr);
@@ -225,6 +249,7 @@ static __always_inline enum rmap_verdict rmap_unmap_small(struct folio *folio,
 
 	u.flags = flags;
 	u.op = op;
+	u.table = NULL;
 	rmap_run_init(&u.run, folio, vma, addr, 1);
 	switch (rmap_find_small(&u.run)) {
 	case RMAP_FOUND:
@@ -249,6 +274,7 @@ static __always_inline enum rmap_verdict rmap_unmap_runs(struct folio *folio,
 
 	u.flags = flags;
 	u.op = op;
+	u.table = NULL;
 	rmap_run_init(&u.run, folio, vma, addr, folio_nr_pages(folio));
 	u.run.at.flags = flags & TTU_SYNC ? PVMW_SYNC : 0;
 	while (rmap_run_next(&u.run)) {

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Migration entries: put in the place of mappings, and mappings in theirs.
+ * Migration entries, put in the place of mappings; restore.c has the way back.
  *
  *	present, device entry  --try_to_migrate()-->	migration entry
- *	present, device entry <--rmap_restore()-----	migration entry
+ *			       --rmap_migrate_folios()->	for many folios
  *
- * What an entry says beside the frame goes along in both directions; see leaf.h.
+ * What an entry says beside the frame goes along; see leaf.h.
  */
 #include <linux/hugetlb.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/rmap.h>
-#include <linux/rmap_runs.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 #include <linux/userfaultfd_k.h>
@@ -32,16 +31,20 @@ static enum rmap_verdict migrate_pmd(struct rmap_unmap *u)
 	return RMAP_FAIL;
 }
 
-static void trace_set_run(const struct rmap_run *run)
+/* By value: a run whose address is taken does not stay in registers. */
+static noinline void __trace_set_run(unsigned long addr, pte_t *ptep, unsigned long nr,
+				     unsigned int order)
 {
 	unsigned long i;
 
-	if (!trace_set_migration_pte_enabled())
-		return;
-	for (i = 0; i < run->nr; i++)
-		trace_set_migration_pte(run->at.address + i * PAGE_SIZE,
-					pte_val(ptep_get(run->at.pte + i)),
-					folio_order(run->folio));
+	for (i = 0; i < nr; i++)
+		trace_set_migration_pte(addr + i * PAGE_SIZE, pte_val(ptep_get(ptep + i)), order);
+}
+
+static __always_inline void trace_set_run(const struct rmap_run *run, unsigned long nr)
+{
+	if (trace_set_migration_pte_enabled())
+		__trace_set_run(run->at.address, run->at.pte, nr, folio_order(run->folio));
 }
 
 static __always_inline enum rmap_verdict migrate_write(struct rmap_unmap *u, unsigned long nr)
@@ -61,7 +64,7 @@ static __always_inline enum rmap_verdict migrate_write(struct rmap_unmap *u, uns
 		leaf.flags |= pte_dirty(u->old) ? LEAF_DIRTY : 0;
 	}
 	pte_run_set_swp(run->at.vma->vm_mm, run->at.address, run->at.pte, leaf, nr);
-	trace_set_run(run);
+	trace_set_run(run, nr);
 	return RMAP_NEXT;
 }
 
@@ -88,14 +91,15 @@ static __always_inline enum rmap_verdict migrate_run(struct rmap_unmap *u, unsig
 	return RMAP_NEXT;
 }
 
+static const struct rmap_unmap_op migrate_op = {
+	.one = migrate_run,
+	.keeps = true,
+	.event = MMU_NOTIFY_CLEAR,
+};
+
 static noinline bool migrate_one(struct folio *folio, struct vm_area_struct *vma,
 				 unsigned long addr, void *arg)
 {
-	static const struct rmap_unmap_op op = {
-		.one = migrate_run,
-		.keeps = true,
-		.event = MMU_NOTIFY_CLEAR,
-	};
 	enum ttu_flags flags = (enum ttu_flags)(long)arg;
 
 	if (folio_test_large(folio) && unlikely(folio_test_hugetlb(folio)))
@@ -103,7 +107,7 @@ static noinline bool migrate_one(struct folio *folio, struct vm_area_struct *vma
 	/* The split of a folio asks for this: its PMDs become PTEs of migration entries. */
 	if (flags & TTU_SPLIT_HUGE_PMD)
 		split_huge_pmd_address(vma, addr, true, folio);
-	return rmap_unmap_vma(folio, vma, addr, flags, &op);
+	return rmap_unmap_vma(folio, vma, addr, flags, &migrate_op);
 }
 
 /*
@@ -143,169 +147,181 @@ void try_to_migrate(struct folio *folio, enum ttu_flags flags)
 	rmap_unmap_walk(folio, flags, &migrate_visitor);
 }
 
-/*
- * The entry that maps @page as @leaf, a migration entry, did. Dirty is kept only while the
- * folio is dirty: written back meanwhile, it is clean.
- */
-static pte_t restore_entry(struct pte_leaf leaf, struct folio *dst, struct vm_area_struct *vma,
-			   struct page *page)
+/* An entry, with its folio and its locked table, to be dealt with by migrate_run(). */
+static __always_inline void migrate_found(struct rmap_unmap *u, struct rmap_table *table,
+					  struct folio *folio, unsigned long addr, pte_t *ptep,
+					  pte_t pte)
 {
-	if (!folio_test_dirty(dst))
-		leaf.flags &= ~LEAF_DIRTY;
-	if (likely(!is_device_private_page(page)))
-		return pte_leaf_map(&leaf, vma, page);
-	leaf.kind = LEAF_DEVICE_PRIVATE;
-	leaf.number = page_to_pfn(page);
-	return pte_leaf_encode(&leaf);
+	u->run.at.vma = table->vma;
+	u->run.at.address = addr;
+	u->run.at.pte = ptep;
+	u->run.folio = folio;
+	u->run.page = &folio->page;
+	u->run.pte = pte;
+	u->op = &migrate_op;
+	u->table = table;
 }
 
-static void trace_remove_run(const struct rmap_run *run, pte_t pte, struct folio *dst)
+/* A large folio; false when it is not mapped as one run. */
+static noinline bool migrate_large(struct rmap_table *table, struct folio *folio,
+				   unsigned long addr, pte_t *ptep, enum ttu_flags flags)
 {
-	unsigned long i;
+	unsigned long nr = folio_nr_pages(folio);
+	struct rmap_unmap u __uninitialized;
 
-	if (!trace_remove_migration_pte_enabled())
-		return;
-	for (i = 0; i < run->nr; i++, pte = pte_next_pfn(pte))
-		trace_remove_migration_pte(run->at.address + i * PAGE_SIZE, pte_val(pte),
-					   folio_order(dst));
-}
-
-/* A run of migration entries. The mappings are counted before anybody can see them. */
-static __always_inline void restore_ptes(struct rmap_run *run, struct folio *dst,
-					 struct pte_leaf leaf)
-{
-	struct vm_area_struct *vma = run->at.vma;
-	struct page *page = folio_page(dst, folio_page_idx(run->folio, run->page));
-	pte_t pte = restore_entry(leaf, dst, vma, page);
-	unsigned long addr = run->at.address;
-
-	folio_ref_add(dst, run->nr);
-	if (folio_test_anon(dst))
-		folio_add_anon_rmap_ptes(dst, page, run->nr, vma, addr,
-					 leaf.flags & LEAF_EXCLUSIVE ? RMAP_EXCLUSIVE :
-					 RMAP_NONE);
-	else
-		folio_add_file_rmap_ptes(dst, page, run->nr, vma);
-	set_ptes(vma->vm_mm, addr, run->at.pte, pte, run->nr);
-	if (vma->vm_flags & VM_LOCKED)
-		mlock_drain_local();
-	trace_remove_run(run, pte, dst);
-	/* They were not present, so no TLB knows of them. */
-	update_mmu_cache_range(NULL, vma, addr, run->at.pte, run->nr);
-}
-
-/* What rmap_restore() passes to restore_one(). */
-struct restore {
-	struct folio *src;	/* the folio that the entries name */
-	bool zero;		/* map the zero page in the stead of pages of zeroes */
-};
-
-/*
- * The pages of a huge page that was split because most of it was never used: those that hold
- * nothing but zeroes need no memory of their own. @pte was a migration entry, whose folio gave
- * its reference up when it was frozen.
- */
-static bool restore_zero(struct rmap_run *run, struct pte_leaf leaf)
-{
-	struct vm_area_struct *vma = run->at.vma;
-	pte_t pte;
-
-	if (folio_test_large(run->folio) || PageHWPoison(run->page) ||
-	    folio_test_mlocked(run->folio) || vma->vm_flags & VM_LOCKED ||
-	    mm_forbids_zeropage(vma->vm_mm) || !pages_identical(run->page, ZERO_PAGE(0)))
+	if (!rmap_group_whole(table->vma, folio, addr, nr))
 		return false;
-	pte = pte_mkspecial(pfn_pte(my_zero_pfn(run->at.address), vma->vm_page_prot));
-	if (leaf.flags & LEAF_SOFT_DIRTY)
-		pte = pte_mksoft_dirty(pte);
-	if (leaf.flags & LEAF_UFFD_WP)
-		pte = pte_mkuffd_wp(pte);
-	set_pte_at(vma->vm_mm, run->at.address, run->at.pte, pte);
-	dec_mm_counter(vma->vm_mm, mm_counter(run->folio));
+	rmap_run_init(&u.run, folio, table->vma, addr, nr);
+	migrate_found(&u, table, folio, addr, ptep, ptep_get(ptep));
+	u.flags = flags;
+	if (rmap_run_length(&u.run) != nr)
+		return false;
+	u.run.nr = nr;
+	migrate_run(&u, nr);
 	return true;
 }
 
 /*
- * The entry of a folio of one page, without the walk. The table may have gone before its lock
- * was taken: then its PMD is another. False when it takes the walk to find out.
+ * One folio of a group, in a table that is locked or will be if this is its entry. False when
+ * its own walk must find out: an entry of a device, a part of a folio, a PMD, a table that went.
  */
-static __always_inline bool restore_small(struct rmap_run *run, struct folio *dst, bool zero)
+static __always_inline bool migrate_in_table(struct rmap_table *table, struct folio *folio,
+					     unsigned long addr, enum ttu_flags flags)
 {
-	struct page_vma_mapped_walk *at = &run->at;
-	struct mm_struct *mm = at->vma->vm_mm;
-	struct pte_leaf leaf;
-	pmd_t pmd;
+	pte_t *ptep = rmap_table_at(table, addr), pte;
+	bool large = folio_test_large(folio);
+	struct rmap_unmap u __uninitialized;
 
-	at->pmd = rmap_find_pmd(mm, at->address);
-	if (!at->pmd)
+	if (unlikely(!ptep))
+		return rmap_table_absent(table);
+	pte = ptep_get_lockless(ptep);
+	if (unlikely(!pte_present(pte)))
+		return !large && pte_none(pte);
+	if (pte_pfn(pte) != folio_pfn(folio))
+		return !large;
+	if (!table->locked && unlikely(!rmap_table_lock(table) ||
+				       !pte_same(pte, ptep_get(ptep))))
+		return false;
+	if (large)
+		return migrate_large(table, folio, addr, ptep, flags);
+	migrate_found(&u, table, folio, addr, ptep, pte);
+	u.flags = flags;
+	migrate_run(&u, 1);
+	return true;
+}
+
+/* The walk of one folio of a group, in this VMA; the notifiers know already. */
+static noinline void migrate_alone(struct rmap_table *table, struct folio *folio,
+				   unsigned long addr, enum ttu_flags flags)
+{
+	rmap_table_leave(table);
+	rmap_unmap_runs(folio, table->vma, addr, flags, &migrate_op);
+}
+
+/* Return: whether some folio is still mapped. */
+static bool migrate_group_folios(struct rmap_group *group, struct vm_area_struct *vma)
+{
+	struct rmap_table table;
+	bool mapped = false;
+	unsigned int i;
+
+	rmap_table_init(&table, vma);
+	update_hiwater_rss(vma->vm_mm);
+	for (i = 0; i < group->nr; i++) {
+		struct folio *folio = group->folios[i];
+		unsigned long addr = rmap_group_addr(vma, folio);
+
+		if (!folio_mapped(folio))
+			continue;
+		if (addr != -EFAULT && !migrate_in_table(&table, folio, addr, group->flags))
+			migrate_alone(&table, folio, addr, group->flags);
+		mapped |= folio_mapped(folio);
+	}
+	rmap_table_leave(&table);
+	return mapped;
+}
+
+/*
+ * The next folios of a group without a gap between them: secondary MMUs are told of these together,
+ * and of nothing else. False when they are not in the VMA.
+ */
+static bool migrate_stretch(struct rmap_group *part, unsigned int nr, struct vm_area_struct *vma)
+{
+	struct folio *folio = part->folios[0];
+	unsigned int i;
+
+	part->first = folio_pgoff(folio);
+	part->last = part->first + folio_nr_pages(folio) - 1;
+	for (i = 1; i < nr; i++) {
+		folio = part->folios[i];
+		if (folio_pgoff(folio) == part->last + 1)
+			part->last += folio_nr_pages(folio);
+		else if (folio_pgoff(folio) + folio_nr_pages(folio) == part->first)
+			part->first = folio_pgoff(folio);
+		else
+			break;
+	}
+	part->nr = i;
+	return part->last >= vma->vm_pgoff && part->first < vma->vm_pgoff + vma_pages(vma);
+}
+
+static noinline bool migrate_group_notified(struct rmap_group *group, struct vm_area_struct *vma)
+{
+	struct mmu_notifier_range range;
+	struct rmap_group part = *group;
+	unsigned long start, end;
+	bool mapped = false;
+	unsigned int i;
+
+	for (i = 0; i < group->nr; i += part.nr) {
+		part.folios = group->folios + i;
+		if (!migrate_stretch(&part, group->nr - i, vma)) {
+			mapped = true;
+			continue;
+		}
+		start = vma_address(vma, part.first, part.last - part.first + 1);
+		end = min(part.last + 1 - vma->vm_pgoff, vma_pages(vma));
+		mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, vma->vm_mm, start,
+					vma->vm_start + (end << PAGE_SHIFT));
+		mmu_notifier_invalidate_range_start(&range);
+		mapped |= migrate_group_folios(&part, vma);
+		mmu_notifier_invalidate_range_end(&range);
+	}
+	return mapped;
+}
+
+static bool migrate_group_visit(struct rmap_group *group, struct vm_area_struct *vma)
+{
+	if (folio_test_anon(group->folios[0]) && migrate_invalid_vma(vma, NULL))
 		return true;
-	pmd = pmdp_get_lockless(at->pmd);
-	at->pte = rmap_map_table(mm, at->pmd, at->address, &at->ptl);
-	if (unlikely(!at->pte))
-		return false;
-	spin_lock(at->ptl);
-	if (unlikely(!pmd_same(pmd, pmdp_get_lockless(at->pmd)))) {
-		pte_unmap_unlock(at->pte, at->ptl);
-		return false;
-	}
-	run->pte = ptep_get(at->pte);
-	if (is_swap_pte(run->pte)) {
-		leaf = pte_leaf_decode_swp(run->pte);
-		run->page = &run->folio->page;
-		run->nr = 1;
-		if (leaf.kind == LEAF_MIGRATION && leaf.number == at->pfn &&
-		    !(unlikely(zero) && restore_zero(run, leaf)))
-			restore_ptes(run, dst, leaf);
-	}
-	pte_unmap_unlock(at->pte, at->ptl);
-	return true;
-}
-
-static noinline bool restore_one(struct folio *folio, struct vm_area_struct *vma,
-				 unsigned long addr, void *arg)
-{
-	struct restore *r = arg;
-	struct folio *src = r->src;
-	struct rmap_run run __uninitialized;
-
-	if (folio_test_large(folio) && unlikely(folio_test_hugetlb(folio)))
-		return rmap_hugetlb_restore(folio, vma, addr, src);
-	if (!folio_test_large(src)) {
-		rmap_run_init(&run, src, vma, addr, 1);
-		if (likely(restore_small(&run, folio, r->zero)))
-			return true;
-	}
-	rmap_run_init(&run, src, vma, addr, folio_nr_pages(src));
-	run.at.flags = PVMW_SYNC | PVMW_MIGRATION;
-	while (rmap_run_next(&run)) {
-		if (run.at.pte)
-			restore_ptes(&run, folio, pte_leaf_decode_swp(run.pte));
-		else if (IS_ENABLED(CONFIG_ARCH_ENABLE_THP_MIGRATION))
-			remove_migration_pmd(&run.at, &folio->page);
-	}
-	return true;
+	if (unlikely(IS_ENABLED(CONFIG_LOCKDEP) || mm_has_notifiers(vma->vm_mm)))
+		return migrate_group_notified(group, vma);
+	return migrate_group_folios(group, vma);
 }
 
 /**
- * rmap_restore - put mappings in the place of migration entries
- * @src: the folio that the entries name
- * @dst: the folio to map in its stead; may be the same
- * @flags: RMP_LOCKED when the rmap lock is held; RMP_USE_SHARED_ZEROPAGE to map the zero page for
- *	pages of zeroes, for which @src and @dst are the same
+ * rmap_migrate_folios - put migration entries in the place of the mappings of many folios
+ * @folios: the folios, referenced; a file's together and by index, or an anon_vma's, is best
+ * @nr: how many
+ * @flags: of TTU_* only BATCH_FLUSH
  *
- * remove_migration_ptes() begins, and ends, with this.
+ * try_to_migrate() of each of them, but neighbours are walked together. Of each folio that has
+ * not been unmapped, folio_mapped() tells.
  *
- * Context: both folios are locked; @dst has its mapping and index. Sleeps.
- * Return: true: everything is done.
+ * Context: the folios are locked, and references are held on their anon_vmas. Sleeps.
  */
-bool rmap_restore(struct folio *src, struct folio *dst, int flags)
+void rmap_migrate_folios(struct folio **folios, unsigned int nr, enum ttu_flags flags)
 {
-	struct restore r = { .src = src, .zero = flags & RMP_USE_SHARED_ZEROPAGE };
-	struct rmap_walk_control rwc = { .rmap_one = restore_one, .arg = &r };
+	struct rmap_group group = { .flags = flags, .visit = migrate_group_visit };
+	unsigned int i;
 
-	VM_WARN_ON_FOLIO(r.zero && src != dst, src);
-	if (flags & RMP_LOCKED)
-		rmap_walk_locked(dst, &rwc);
-	else
-		rmap_walk(dst, &rwc);
-	return true;
+	VM_WARN_ON_ONCE(flags & ~TTU_BATCH_FLUSH);
+	for (i = 0; i < nr; i += group.nr) {
+		group.folios = folios + i;
+		rmap_group_form(&group, nr - i);
+		if (group.nr > 1)
+			rmap_group_walk(&group);
+		else
+			try_to_migrate(folios[i], flags);
+	}
 }

@@ -279,8 +279,13 @@ static unsigned long pages_alike(const struct page *page, unsigned long nr, bool
 	return i;
 }
 
-/* The length of the run that begins at run->at. */
-static unsigned long run_length(struct rmap_run *run)
+/**
+ * rmap_run_length - the length of the run that begins at run->at
+ * @run: the walk, with the first entry and its page found
+ *
+ * Context: the page table lock is held.
+ */
+unsigned long rmap_run_length(struct rmap_run *run)
 {
 	struct page_vma_mapped_walk *at = &run->at;
 	unsigned long nr;
@@ -319,6 +324,6 @@ bool rmap_run_next(struct rmap_run *run)
 	run->pte = ptep_get(run->at.pte);
 	pfn = pte_present(run->pte) ? pte_pfn(run->pte) : pte_leaf_decode_swp(run->pte).number;
 	run->page = folio_page(folio, pfn - folio_pfn(folio));
-	run->nr = run_length(run);
+	run->nr = rmap_run_length(run);
 	return true;
 }

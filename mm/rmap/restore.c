@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mappings, put back in the place of migration entries.
+ *
+ *	migration entry	 --rmap_restore()-->	     present, or a device's entry
+ *			 --rmap_restore_folios()-->  for many folios
+ *
+ *	entry: decoded -> another frame, less what is no longer true -> encoded
+ *	      (the mapping is counted before anybody can see it)
+ *
+ * While a folio was being moved its entries may have been copied by fork, or taken away by
+ * munmap: so all VMAs are visited, and what they hold is put back, be it more or less than what
+ * was there before.
+ */
+#include <linux/hugetlb.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/rmap.h>
+#include <linux/rmap_runs.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
+
+#include <trace/events/migrate.h>
+
+#include "../internal.h"
+#include "group.h"
+
+/*
+ * The entry that maps @page as @leaf, a migration entry, did. Dirty is kept only while the
+ * folio is dirty: written back meanwhile, it is clean.
+ */
+static pte_t restore_entry(struct pte_leaf leaf, struct folio *dst, struct vm_area_struct *vma,
+			   struct page *page)
+{
+	if (!folio_test_dirty(dst))
+		leaf.flags &= ~LEAF_DIRTY;
+	if (likely(!is_device_private_page(page)))
+		return pte_leaf_map(&leaf, vma, page);
+	leaf.kind = LEAF_DEVICE_PRIVATE;
+	leaf.number = page_to_pfn(page);
+	return pte_leaf_encode(&leaf);
+}
+
+static void trace_remove_run(const struct rmap_run *run, pte_t pte, struct folio *dst)
+{
+	unsigned long i;
+
+	if (!trace_remove_migration_pte_enabled())
+		return;
+	for (i = 0; i < run->nr; i++, pte = pte_next_pfn(pte))
+		trace_remove_migration_pte(run->at.address + i * PAGE_SIZE, pte_val(pte),
+					   folio_order(dst));
+}
+
+/*
+ * A large folio is locked in memory where a VM_LOCKED VMA maps all of it. folio_add_*_rmap_ptes()
+ * cannot know that; and taking the mappings away has unlocked it.
+ */
+static __always_inline void restore_mlock(struct folio *dst, struct vm_area_struct *vma,
+					  unsigned long restored)
+{
+	if (likely(!(vma->vm_flags & VM_LOCKED)))
+		return;
+	if (folio_test_large(dst) && restored == folio_nr_pages(dst))
+		mlock_vma_folio(dst, vma);
+	mlock_drain_local();
+}
+
+/*
+ * A run of migration entries. The mappings are counted before anybody can see them: in @tally, or
+ * at once.
+ */
+static __always_inline void restore_ptes(struct rmap_run *run, struct folio *dst,
+					 struct pte_leaf leaf, struct rmap_tally *tally)
+{
+	struct vm_area_struct *vma = run->at.vma;
+	struct page *page = folio_page(dst, folio_page_idx(run->folio, run->page));
+	pte_t pte = restore_entry(leaf, dst, vma, page);
+	unsigned long addr = run->at.address;
+	rmap_t flags = leaf.flags & LEAF_EXCLUSIVE ? RMAP_EXCLUSIVE : RMAP_NONE;
+
+	folio_ref_add(dst, run->nr);
+	if (tally)
+		rmap_count_in(tally, dst, page, run->nr, vma, addr, flags);
+	else if (folio_test_anon(dst))
+		folio_add_anon_rmap_ptes(dst, page, run->nr, vma, addr, flags);
+	else
+		folio_add_file_rmap_ptes(dst, page, run->nr, vma);
+	set_ptes(vma->vm_mm, addr, run->at.pte, pte, run->nr);
+	trace_remove_run(run, pte, dst);
+	/* They were not present, so no TLB knows of them. */
+	update_mmu_cache_range(NULL, vma, addr, run->at.pte, run->nr);
+}
+
+/* What rmap_restore() passes to restore_one(). */
+struct restore {
+	struct folio *src;	/* the folio that the entries name */
+	bool zero;		/* map the zero page in the stead of pages of zeroes */
+};
+
+/*
+ * The pages of a huge page that was split because most of it was never used: those that hold
+ * nothing but zeroes need no memory of their own. @pte was a migration entry, whose folio gave
+ * its reference up when it was frozen.
+ */
+static bool restore_zero(struct rmap_run *run, struct pte_leaf leaf)
+{
+	struct vm_area_struct *vma = run->at.vma;
+	pte_t pte;
+
+	if (folio_test_large(run->folio) || PageHWPoison(run->page) ||
+	    folio_test_mlocked(run->folio) || vma->vm_flags & VM_LOCKED ||
+	    mm_forbids_zeropage(vma->vm_mm) || !pages_identical(run->page, ZERO_PAGE(0)))
+		return false;
+	pte = pte_mkspecial(pfn_pte(my_zero_pfn(run->at.address), vma->vm_page_prot));
+	if (leaf.flags & LEAF_SOFT_DIRTY)
+		pte = pte_mksoft_dirty(pte);
+	if (leaf.flags & LEAF_UFFD_WP)
+		pte = pte_mkuffd_wp(pte);
+	set_pte_at(vma->vm_mm, run->at.address, run->at.pte, pte);
+	dec_mm_counter(vma->vm_mm, mm_counter(run->folio));
+	return true;
+}
+
+/*
+ * The entry of a folio of one page, without the walk. The table may have gone before its lock
+ * was taken: then its PMD is another. False when it takes the walk to find out.
+ */
+static __always_inline bool restore_small(struct rmap_run *run, struct folio *dst, bool zero)
+{
+	struct page_vma_mapped_walk *at = &run->at;
+	struct mm_struct *mm = at->vma->vm_mm;
+	struct pte_leaf leaf;
+	pmd_t pmd;
+
+	at->pmd = rmap_find_pmd(mm, at->address);
+	if (!at->pmd)
+		return true;
+	at->pte = rmap_map_table(mm, at->pmd, at->address, &at->ptl, &pmd);
+	if (unlikely(!at->pte))
+		return false;
+	spin_lock(at->ptl);
+	if (unlikely(!pmd_same(pmd, pmdp_get_lockless(at->pmd)))) {
+		pte_unmap_unlock(at->pte, at->ptl);
+		return false;
+	}
+	run->pte = ptep_get(at->pte);
+	if (is_swap_pte(run->pte)) {
+		leaf = pte_leaf_decode_swp(run->pte);
+		run->page = &run->folio->page;
+		run->nr = 1;
+		if (leaf.kind == LEAF_MIGRATION && leaf.number == at->pfn &&
+		    !(unlikely(zero) && restore_zero(run, leaf))) {
+			restore_ptes(run, dst, leaf, NULL);
+			restore_mlock(dst, at->vma, 0);
+		}
+	}
+	pte_unmap_unlock(at->pte, at->ptl);
+	return true;
+}
+
+/* What is there of a folio in a VMA, run by run. */
+static void restore_runs(struct folio *dst, struct folio *src, struct vm_area_struct *vma,
+			 unsigned long addr)
+{
+	struct rmap_run run __uninitialized;
+	unsigned long restored = 0;
+
+	rmap_run_init(&run, src, vma, addr, folio_nr_pages(src));
+	run.at.flags = PVMW_SYNC | PVMW_MIGRATION;
+	while (rmap_run_next(&run)) {
+		if (run.at.pte) {
+			restore_ptes(&run, dst, pte_leaf_decode_swp(run.pte), NULL);
+			restored += run.nr;
+		} else if (IS_ENABLED(CONFIG_ARCH_ENABLE_THP_MIGRATION)) {
+			remove_migration_pmd(&run.at, &dst->page);
+			restored = folio_nr_pages(dst);
+		}
+		restore_mlock(dst, vma, restored);
+	}
+}
+
+static noinline bool restore_one(struct folio *folio, struct vm_area_struct *vma,
+				 unsigned long addr, void *arg)
+{
+	struct restore *r = arg;
+	struct folio *src = r->src;
+	struct rmap_run run __uninitialized;
+
+	if (folio_test_large(folio) && unlikely(folio_test_hugetlb(folio)))
+		return rmap_hugetlb_restore(folio, vma, addr, src);
+	if (!folio_test_large(src)) {
+		rmap_run_init(&run, src, vma, addr, 1);
+		if (likely(restore_small(&run, folio, r->zero)))
+			return true;
+	}
+	restore_runs(folio, src, vma, addr);
+	return true;
+}
+
+/**
+ * rmap_restore - put mappings in the place of migration entries
+ * @src: the folio that the entries name
+ * @dst: the folio to map in its stead; may be the same
+ * @flags: RMP_LOCKED when the rmap lock is held; RMP_USE_SHARED_ZEROPAGE to map the zero page for
+ *	pages of zeroes, for which @src and @dst are the same
+ *
+ * remove_migration_ptes() begins, and ends, with this.
+ *
+ * Context: both folios are locked; @dst has its mapping and index. Sleeps.
+ * Return: true: everything is done.
+ */
+bool rmap_restore(struct folio *src, struct folio *dst, int flags)
+{
+	struct restore r = { .src = src, .zero = flags & RMP_USE_SHARED_ZEROPAGE };
+	struct rmap_walk_control rwc = { .rmap_one = restore_one, .arg = &r };
+
+	VM_WARN_ON_FOLIO(r.zero && src != dst, src);
+	if (flags & RMP_LOCKED)
+		rmap_walk_locked(dst, &rwc);
+	else
+		rmap_walk(dst, &rwc);
+	return true;
+}
+
+/* As migrate_in_table(), for the way back. False when the walk of this folio must find out. */
+static __always_inline bool restore_in_table(struct rmap_table *table, struct folio *dst,
+					     struct folio *src, unsigned long addr)
+{
+	struct rmap_run run __uninitialized;
+	unsigned long nr = folio_nr_pages(src);
+	pte_t *ptep = rmap_table_at(table, addr);
+	struct pte_leaf leaf;
+	swp_entry_t entry;
+
+	/* Nothing there, or an entry that mremap() has in its hands: that locks the PMD. */
+	if (unlikely(!ptep))
+		return rmap_table_absent(table) && !folio_test_pmd_mappable(src);
+	if (!table->locked && unlikely(!rmap_table_lock(table)))
+		return false;
+	run.pte = ptep_get(ptep);
+	if (!is_swap_pte(run.pte))
+		return nr == 1;
+	entry = pte_to_swp_entry(run.pte);
+	if (!is_migration_entry(entry) || swp_offset_pfn(entry) != folio_pfn(src))
+		return nr == 1;
+	leaf = pte_leaf_decode_migration(run.pte, entry);
+	if (unlikely(nr > 1 && (!rmap_group_whole(table->vma, src, addr, nr) ||
+				pte_run_alike_swp(ptep, run.pte, nr) != nr)))
+		return false;
+	run.at.vma = table->vma;
+	run.at.address = addr;
+	run.at.pte = ptep;
+	run.folio = src;
+	run.page = &src->page;
+	run.nr = nr;
+	restore_ptes(&run, dst, leaf, &table->tally);
+	restore_mlock(dst, table->vma, nr);
+	return true;
+}
+
+static bool restore_group_visit(struct rmap_group *group, struct vm_area_struct *vma)
+{
+	struct rmap_table table;
+	unsigned int i;
+
+	rmap_table_init(&table, vma);
+	for (i = 0; i < group->nr; i++) {
+		struct folio *dst = group->folios[i], *src = group->old[i];
+		unsigned long addr = rmap_group_addr(vma, dst);
+
+		if (addr == -EFAULT || restore_in_table(&table, dst, src, addr))
+			continue;
+		rmap_table_leave(&table);
+		restore_runs(dst, src, vma, addr);
+	}
+	rmap_table_leave(&table);
+	return true;
+}
+
+/**
+ * rmap_restore_folios - put mappings in the place of migration entries, for many folios
+ * @src: the folios that the entries name
+ * @dst: those to map in their stead, in the same order; may be the same
+ * @nr: how many
+ *
+ * rmap_restore() for each of them, but neighbours are walked together.
+ *
+ * Context: all folios are locked, and references are held on their anon_vmas; @dst have mapping and
+ * index. Sleeps.
+ */
+void rmap_restore_folios(struct folio **src, struct folio **dst, unsigned int nr)
+{
+	struct rmap_group group = { .visit = restore_group_visit };
+	unsigned int i;
+
+	for (i = 0; i < nr; i += group.nr) {
+		group.folios = dst + i;
+		group.old = src + i;
+		rmap_group_form(&group, nr - i);
+		if (group.nr > 1)
+			rmap_group_walk(&group);
+		else
+			rmap_restore(src[i], dst[i], 0);
+	}
+}
