@@ -16,3 +16,7 @@ endif
 ifdef CONFIG_FOLIAGE_LRU
 obj-y := $(filter-out swap.o mlock.o,$(obj-y)) lru/
 endif
+
+ifdef CONFIG_FOLIAGE_MIGRATE
+obj-y := $(filter-out migrate.o,$(obj-y)) migrate/
+endif
