@@ -51,6 +51,7 @@ extern const struct op ops[];
  * @vmas: one-page mappings for the rows that count VMAs
  * @ns: metered time; the guest counts instructions as nanoseconds under scripts/vm --icount
  * @flushes: metered TLB flushes, -1 where the kernel does not count them
+ * @blocks: free blocks of 2 MiB that compaction has made, -1 in rows that compact nothing
  */
 struct bench {
 	const struct op *op;
@@ -61,6 +62,7 @@ struct bench {
 	uint64_t units;
 	uint64_t ns;
 	int64_t flushes;
+	int64_t blocks;
 	uint64_t start_ns;
 	int64_t start_flushes;
 };
@@ -68,6 +70,11 @@ struct bench {
 /* meter.c: time and flushes */
 void meter_begin(struct bench *b);
 void meter_end(struct bench *b, uint64_t units);
+
+/* main.c: an error may be told by one process; it is this one from now on */
+void fail_from_here(void);
+/* This kernel cannot run the operation: no row, and no error. */
+void __attribute__((noreturn)) leave_out(void);
 
 /* util.c: failing clearly, files, processes */
 void fail(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -124,6 +131,10 @@ void forget_tlb(void);
 #define PM_SWAP		(1ULL << 62)
 #define PM_PRESENT	(1ULL << 63)
 
+/* move.c: what region_populate() wrote is still there; a line of /proc/vmstat */
+void region_verify(const struct region *r);
+uint64_t vmstat(const char *name);
+
 /* dense.c */
 struct region region_dense(const struct bench *b, size_t folio, size_t frames);
 void region_split(struct region *r, size_t folio);
@@ -167,6 +178,21 @@ void reclaim_zram(struct bench *b);
 void move_nodes(struct bench *b);
 void move_shared(struct bench *b);
 void move_copied(struct bench *b);
+void move_extra(struct bench *b);
+void move_file(struct bench *b);
+void move_here(struct bench *b);
+void move_hugetlb(struct bench *b);
+void move_mlocked(struct bench *b);
+void move_query(struct bench *b);
+void copy_huge(struct bench *b);
+void migrate_process(struct bench *b);
+void mbind_move(struct bench *b);
+void numa_hint(struct bench *b);
+void offline_block(struct bench *b);
+void compact_anon(struct bench *b);
+void compact_file(struct bench *b);
+void compact_movable(struct bench *b);
+void compact_pinned(struct bench *b);
 void age(struct bench *b);
 void move_ptes(struct bench *b);
 void reclaim_file(struct bench *b);
