@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <limits.h>
+#include <signal.h>
 #include <sys/prctl.h>
 
 #include "harness.h"
@@ -514,6 +515,98 @@ TEST(pinned_huge)
 		mem_free(&m);
 	}
 }
+
+/* --- 32-bit callers ---------------------------------------------------------------------- */
+
+#ifdef __x86_64__
+#define NR_MOVE_PAGES_32	317
+
+/* Their way into the kernel, which is open to us too; all pointers must be of 32 bits. */
+static long move_pages_32(pid_t pid, unsigned int n, const void *pages, const void *nodes,
+			  void *status, int flags)
+{
+	register long sixth asm("r12") = flags;
+	long ret;
+
+	asm volatile("lea -128(%%rsp), %%rsp\n\t"	/* what the compiler keeps below the stack */
+		     "push %%rbp\n\t"
+		     "mov %%r12, %%rbp\n\t"
+		     "int $0x80\n\t"
+		     "pop %%rbp\n\t"
+		     "lea 128(%%rsp), %%rsp"
+		     : "=a" (ret)
+		     : "a" (NR_MOVE_PAGES_32), "b" ((long)pid), "c" ((long)n), "d" (pages),
+		       "S" (nodes), "D" (status), "r" (sixth)
+		     : "memory", "cc", "r8", "r9", "r10", "r11");
+	return (int)ret;
+}
+
+static int asks_nothing(char *p)
+{
+	return move_pages_32(0, 0, NULL, NULL, NULL, 0) != 0;
+}
+
+static char *low_map(size_t pages, int prot)
+{
+	char *p = mmap(NULL, pages * PAGE, prot, ANON | MAP_32BIT, -1, 0);
+
+	if (p == MAP_FAILED)
+		fail_setup("memory with 32-bit addresses");
+	madvise(p, pages * PAGE, MADV_NOHUGEPAGE);
+	return p;
+}
+
+struct low {
+	uint32_t page[600];
+	int node[600], status[600];
+};
+
+/* More than one batch; an address is four bytes long, and nothing lies between two of them. */
+TEST(callers_of_32_bits)
+{
+	struct low *low = (struct low *)low_map(sizeof(struct low) / PAGE + 1, RW);
+	char *p = low_map(600, RW), *none = low_map(2, PROT_NONE);
+	int ran = child_says(asks_nothing, NULL);
+	size_t wrong = 0;
+
+	if (ran == -SIGSEGV)
+		SKIP(return, "no 32-bit system calls in this kernel");
+	ASSERT_EQ(ran, 0);
+	for (size_t i = 0; i < 600; i++) {
+		p[i * PAGE] = i;
+		low->page[i] = (uintptr_t)p + i * PAGE;
+		low->node[i] = i / 100 % 2;
+	}
+	low->page[7] = (uintptr_t)none;
+	low->page[599] = 0xfffff000;
+	settle_lru();
+	EXPECT_EQ(move_pages_32(0, 600, low->page, low->node, low->status, MOVE_OWN), 0);
+	EXPECT_EQ(low->status[7], -ENOENT);
+	EXPECT_EQ(low->status[599], -EFAULT);
+	for (size_t i = 0; i < 599; i++)
+		wrong += i != 7 && (low->status[i] != low->node[i] || p[i * PAGE] != (char)i);
+	EXPECT_EQ(wrong, 0);
+	EXPECT_EQ(count_on(p, 100, 0), 100);
+	EXPECT_EQ(count_on(p + 100 * PAGE, 100, 1), 100);
+
+	/* Asked for, not moved. */
+	memset(low->status, 1, sizeof(low->status));
+	EXPECT_EQ(move_pages_32(0, 600, low->page, NULL, low->status, 0), 0);
+	for (size_t i = 0; i < 599; i++)
+		wrong += i != 7 && low->status[i] != low->node[i];
+	EXPECT_EQ(wrong, 0);
+	EXPECT_EQ(low->status[7], -ENOENT);
+
+	/* An array that ends in the middle of what would be an address of 64 bits, and one too short. */
+	mprotect(none, PAGE, RW);
+	memcpy(none + PAGE - 12, low->page, 12);
+	EXPECT_EQ(move_pages_32(0, 3, none + PAGE - 12, NULL, low->status, 0), 0);
+	EXPECT_EQ(move_pages_32(0, 4, none + PAGE - 12, NULL, low->status, 0), -EFAULT);
+	munmap(low, sizeof(*low));
+	munmap(p, 600 * PAGE);
+	munmap(none, 2 * PAGE);
+}
+#endif
 
 static void __attribute__((constructor)) before_all(void)
 {
