@@ -586,7 +586,8 @@ TEST(callers_of_32_bits)
 	for (size_t i = 0; i < 599; i++)
 		wrong += i != 7 && (low->status[i] != low->node[i] || p[i * PAGE] != (char)i);
 	EXPECT_EQ(wrong, 0);
-	EXPECT_EQ(count_on(p, 100, 0), 100);
+	EXPECT_EQ(count_on(p, 7, 0), 7);
+	EXPECT_EQ(count_on(p + 8 * PAGE, 92, 0), 92);
 	EXPECT_EQ(count_on(p + 100 * PAGE, 100, 1), 100);
 
 	/* Asked for, not moved. */
