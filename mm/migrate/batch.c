@@ -394,11 +394,21 @@ static noinline int migrate_few(struct migrate_call *call)
 	return migrate_all(call, few, MIGRATE_FEW);
 }
 
+/* One folio, and nothing to wait for, as NUMA balancing has it: no lists to cut and to join. */
 static noinline int migrate_single(struct migrate_call *call)
 {
+	struct migrate_batch batch;
 	struct move one;
+	int err;
 
-	return migrate_all(call, &one, 1);
+	batch_fill(&batch, call, call->from, &one, 1);
+	batch.mode = MIGRATE_ASYNC;
+	batch.tries = MIGRATE_TRIES;
+	err = run_batch(&batch);
+	stats_add(&call->stats, &batch.stats);
+	if (!list_empty(&call->split))
+		migrate_parts(call, &one, 1);
+	return err;
 }
 
 /*
@@ -409,7 +419,8 @@ static int migrate_with_room(struct migrate_call *call)
 {
 	int err;
 
-	if (list_is_singular(call->from))
+	if (list_is_singular(call->from) && call->mode == MIGRATE_ASYNC &&
+	    !folio_test_hugetlb(list_first_entry(call->from, struct folio, lru)))
 		return migrate_single(call);
 	if (list_is_longer(call->from, MIGRATE_FEW))
 		call->room = kmalloc(sizeof(*call->room), __GFP_NOMEMALLOC | __GFP_NOWARN);
