@@ -6,11 +6,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -317,6 +319,34 @@ TEST_F(ages, frames_start_young)
 	wait_sweeps(self->file, &a, 1);
 	EXPECT_GE(BYTES / 10, anon_from(&a, 3));
 	region_free(&r);
+}
+
+static long move_to(char *p, unsigned long nodes)
+{
+	return syscall(SYS_mbind, p, BYTES, MPOL_BIND, &nodes, 64, MPOL_MF_MOVE | MPOL_MF_STRICT);
+}
+
+/* It is the same memory, in other frames. */
+TEST_F(ages, stay_over_a_migration)
+{
+	struct region small, huge;
+	struct ages a;
+
+	region_make(&small, ANON_4K, PAGES);
+	region_make(&huge, ANON_2M, PAGES);
+	ASSERT_TRUE(write_text(PERIOD, "1000"));
+	/* The first sweep may have begun before, the second found them in use. */
+	wait_sweeps(self->file, &a, 10);
+	EXPECT_LE(2 * BYTES * 95 / 100, anon_from(&a, 4));
+	settle_lru();
+	for (unsigned long nodes = 1; nodes <= 2; nodes <<= 1) {
+		EXPECT_EQ(0, move_to(small.p, nodes));
+		EXPECT_EQ(0, move_to(huge.p, nodes));
+	}
+	wait_sweeps(self->file, &a, 1);
+	EXPECT_LE(2 * BYTES * 95 / 100, anon_from(&a, 4));
+	region_free(&small);
+	region_free(&huge);
 }
 
 TEST_F(ages, on_and_off_in_a_hurry)
