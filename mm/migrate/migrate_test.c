@@ -1014,6 +1014,7 @@ static void test_cpupid(struct kunit *test)
 	struct folio *src = new_folio(test), *dst = new_folio(test);
 	int cpupid = cpu_pid_to_cpupid(1, 77);
 
+	KUNIT_ASSERT_EQ(test, 0, mem_cgroup_charge(src, NULL, GFP_KERNEL));
 	folio_xchg_last_cpupid(src, cpupid);
 	folio_migrate_flags(dst, src);
 	KUNIT_EXPECT_EQ(test, folio_xchg_last_cpupid(dst, -1), cpupid & LAST_CPUPID_MASK);
