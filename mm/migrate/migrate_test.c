@@ -1077,15 +1077,17 @@ static void test_split(struct kunit *test)
 	}
 
 	/* For five of them. None is lost of the others. */
-	memset(&world, 0, sizeof(world));
-	world.no_target = 6;
-	file = large_file(test, &list, 4);
-	KUNIT_EXPECT_EQ(test, 1, migrate_pages(&list, get_small_target, put_target, 0,
-					       MIGRATE_SYNC, MR_COMPACTION, &moved));
-	KUNIT_EXPECT_EQ(test, moved, 5);
-	KUNIT_EXPECT_EQ(test, list_count(&list), 11);
-	putback_movable_pages(&list);
-	large_file_done(file);
+	for (mode = MIGRATE_ASYNC; mode <= MIGRATE_SYNC; mode++) {
+		memset(&world, 0, sizeof(world));
+		world.no_target = 6;
+		file = large_file(test, &list, 4);
+		KUNIT_EXPECT_EQ(test, 1, migrate_pages(&list, get_small_target, put_target, 0,
+						       mode, MR_COMPACTION, &moved));
+		KUNIT_EXPECT_EQ(test, moved, 5);
+		KUNIT_EXPECT_EQ(test, list_count(&list), 11);
+		putback_movable_pages(&list);
+		large_file_done(file);
+	}
 
 	/* No memory for what comes after it, which ends it before the parts are tried. */
 	isolate_pages(test, &list, 1);
