@@ -15,15 +15,17 @@
 
 /*
  * Struct pages that are in no memory map. Their frame numbers follow from their addresses, so
- * they begin where that number is a multiple of PAGES, as blocks and folios do.
+ * they begin where the largest block of free memory could: who looks for the head of a block goes
+ * down as far as that.
  */
 static struct page *fake_pages(struct kunit *test)
 {
-	struct page *pages = kunit_kzalloc(test, 2 * PAGES * sizeof(*pages), GFP_KERNEL);
+	struct page *pages = kunit_kzalloc(test, (MAX_ORDER_NR_PAGES + PAGES) * sizeof(*pages),
+					   GFP_KERNEL);
 	unsigned long i;
 
 	KUNIT_ASSERT_NOT_NULL(test, pages);
-	pages += -page_to_pfn(pages) % PAGES;
+	pages += -page_to_pfn(pages) % MAX_ORDER_NR_PAGES;
 	for (i = 0; i < PAGES; i++) {
 		atomic_set(&pages[i]._mapcount, -1);
 		set_page_count(&pages[i], 1);
