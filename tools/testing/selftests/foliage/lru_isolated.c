@@ -23,7 +23,7 @@
  *  - pages of the process itself would be flushed from its TLB if they moved: it is locked, its
  *    memory is on the other node, and whole-machine compaction finds only locked pages.
  *  - the local timer may tick now and then: its interrupt is not counted. Those of devices are sent
- *    to other CPUs first.
+ *    to other CPUs first, and so are kcompactd and kswapd.
  *  - the scheduler looks once a second at a CPU with a task of the default class, lest the task
  *    starve: the process is a real-time one, as control loops are.
  *
@@ -455,6 +455,22 @@ static void move_interrupts(void)
 		ksft_print_msg("not every interrupt can be moved\n");
 }
 
+/*
+ * A node's own threads may run on all its CPUs, isolated or not, and they wake up now and then: by a
+ * timer of the CPU on which they went to sleep. It has expired a second later.
+ */
+static void move_node_threads(void)
+{
+	char command[200];
+
+	snprintf(command, sizeof(command),
+		 "for p in /proc/[0-9]*; do case $(cat $p/comm) in kcompactd*|kswapd*) "
+		 "taskset -pc 0-%d ${p#/proc/} || exit;; esac; done >/dev/null 2>&1", cpu - 1);
+	if (system(command))
+		fail_setup("taskset (util-linux)");
+	sleep(1);
+}
+
 static void on_alarm(int sig)
 {
 	(void)sig;
@@ -481,6 +497,7 @@ static void prepare(void)
 		fail_setup("a second zram device");
 	need_swap();
 	move_interrupts();
+	move_node_threads();
 	start_spinner();
 	syscall(SYS_set_mempolicy, MPOL_PREFERRED, &node0, 64);
 	make_work();
