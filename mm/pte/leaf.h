@@ -139,11 +139,13 @@ static __always_inline struct pte_leaf pte_leaf_decode(pte_t pte)
 /**
  * pte_leaf_maps - does the map count of the frame count this entry?
  * @leaf: a decoded entry
+ *
+ * A device-exclusive entry was counted out when it was made; it has a reference only, and is
+ * counted in again when a CPU wants the page. So it is no mapping that could be taken away.
  */
 static inline bool pte_leaf_maps(const struct pte_leaf *leaf)
 {
-	return leaf->kind == LEAF_PRESENT || leaf->kind == LEAF_DEVICE_PRIVATE ||
-	       leaf->kind == LEAF_DEVICE_EXCLUSIVE;
+	return leaf->kind == LEAF_PRESENT || leaf->kind == LEAF_DEVICE_PRIVATE;
 }
 
 #endif /* __MM_PTE_LEAF_H */

@@ -105,20 +105,11 @@ void rmap_group_walk(struct rmap_group *group)
 	}
 }
 
-/*
- * Map the table of an address, without its lock. The RCU read lock, which that takes, keeps the
- * table; if it was unlinked, its entries were cleared before.
- */
-bool rmap_table_enter(struct rmap_table *table, unsigned long addr)
+/* Map the table of an address, without its lock. */
+void rmap_table_enter(struct rmap_table *table, unsigned long addr)
 {
-	struct mm_struct *mm = table->vma->vm_mm;
-
 	table->addr = addr & PMD_MASK;
-	table->pmd = rmap_find_pmd(mm, addr);
-	if (!table->pmd)
-		return false;
-	table->ptes = rmap_map_table(mm, table->pmd, table->addr, &table->ptl, &table->seen);
-	return table->ptes;
+	table->found = rmap_enter(&table->place, table->vma->vm_mm, table->addr);
 }
 
 /*
@@ -127,12 +118,10 @@ bool rmap_table_enter(struct rmap_table *table, unsigned long addr)
  */
 bool rmap_table_lock(struct rmap_table *table)
 {
-	spin_lock(table->ptl);
-	table->locked = true;
-	if (likely(pmd_same(table->seen, pmdp_get_lockless(table->pmd))))
-		return true;
-	rmap_table_leave(table);
-	return false;
+	table->locked = rmap_lock(&table->place);
+	if (unlikely(!table->locked))
+		rmap_table_leave(table);
+	return table->locked;
 }
 
 /**
@@ -144,15 +133,15 @@ bool rmap_table_lock(struct rmap_table *table)
  */
 void rmap_table_leave(struct rmap_table *table)
 {
-	if (!table->ptes)
+	if (table->found != RMAP_FOUND)
 		return;
 	if (table->flush)
 		rmap_flush_defer(table->vma->vm_mm, 0, 1, table->old);
 	rmap_tally_end(&table->tally);
 	if (table->locked)
-		spin_unlock(table->ptl);
-	pte_unmap(table->ptes);
-	table->ptes = NULL;
+		spin_unlock(table->place.ptl);
+	pte_unmap(table->place.pte);
+	table->found = RMAP_ABSENT;
 	table->locked = false;
 	table->flush = false;
 }

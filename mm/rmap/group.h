@@ -60,10 +60,8 @@ void rmap_tally_end(struct rmap_tally *tally);
  * struct rmap_table - a page table that is being gone through
  * @vma: the VMA
  * @addr: the first address that it maps
- * @pmd: it is here; NULL: there is not even room for one
- * @seen: what @pmd said
- * @ptes: its entry of the lowest address; NULL: @pmd is no table
- * @ptl: its lock, held if @locked
+ * @place: its entry of the lowest address
+ * @found: what the look for it came to; the rest means nothing if it is not RMAP_FOUND
  * @locked: false while no entry was worth it
  * @tally: what was counted since it was locked
  * @flush: entries were cleared, their flush is to be put off
@@ -72,10 +70,8 @@ void rmap_tally_end(struct rmap_tally *tally);
 struct rmap_table {
 	struct vm_area_struct *vma;
 	unsigned long addr;
-	pmd_t *pmd;
-	pmd_t seen;
-	pte_t *ptes;
-	spinlock_t *ptl;
+	struct rmap_place place;
+	enum rmap_found found;
 	bool locked;
 	struct rmap_tally tally;
 	bool flush;
@@ -85,14 +81,13 @@ struct rmap_table {
 static __always_inline void rmap_table_init(struct rmap_table *table, struct vm_area_struct *vma)
 {
 	table->vma = vma;
-	table->pmd = NULL;
-	table->ptes = NULL;
+	table->found = RMAP_ABSENT;
 	table->locked = false;
 	table->tally.folio = NULL;
 	table->flush = false;
 }
 
-bool rmap_table_enter(struct rmap_table *table, unsigned long addr);
+void rmap_table_enter(struct rmap_table *table, unsigned long addr);
 bool rmap_table_lock(struct rmap_table *table);
 void rmap_table_leave(struct rmap_table *table);
 
@@ -103,22 +98,27 @@ void rmap_table_leave(struct rmap_table *table);
  *
  * Context: an rmap lock of the VMA is held. The entry is locked only if table->locked.
  * Return: the entry; NULL when there is no table: rmap_table_absent() tells whether nothing at
- * all is mapped there.
+ * all of a folio is mapped there.
  */
 static __always_inline pte_t *rmap_table_at(struct rmap_table *table, unsigned long addr)
 {
-	if (unlikely(!table->ptes || (addr & PMD_MASK) != table->addr)) {
+	if (unlikely(table->found != RMAP_FOUND || (addr & PMD_MASK) != table->addr)) {
 		rmap_table_leave(table);
-		if (!rmap_table_enter(table, addr))
+		rmap_table_enter(table, addr);
+		if (table->found != RMAP_FOUND)
 			return NULL;
 	}
-	return table->ptes + pte_index(addr);
+	return table->place.pte + pte_index(addr);
 }
 
-/* After rmap_table_at() found no table: is it because nothing is mapped there? */
-static inline bool rmap_table_absent(const struct rmap_table *table)
+/*
+ * After rmap_table_at() found no table: is it because nothing is mapped there of a folio of @nr
+ * pages? Of one that goes on into the next table, that one may map the rest.
+ */
+static inline bool rmap_table_absent(const struct rmap_table *table, unsigned long addr,
+				     unsigned long nr)
 {
-	return !table->pmd || pmd_none(table->seen);
+	return table->found == RMAP_ABSENT && pte_index(addr) + nr <= PTRS_PER_PTE;
 }
 
 /*

@@ -123,31 +123,29 @@ static bool restore_zero(struct rmap_run *run, struct pte_leaf leaf)
 	return true;
 }
 
-/*
- * The entry of a folio of one page, without the walk. The table may have gone before its lock
- * was taken: then its PMD is another. False when it takes the walk to find out.
- */
+/* The entry of a folio of one page, without the walk. False when it takes that to find out. */
 static __always_inline bool restore_small(struct rmap_run *run, struct folio *dst, bool zero)
 {
 	struct page_vma_mapped_walk *at = &run->at;
-	struct mm_struct *mm = at->vma->vm_mm;
+	struct rmap_place place;
 	struct pte_leaf leaf;
-	pmd_t pmd;
 
-	at->pmd = rmap_find_pmd(mm, at->address);
-	if (!at->pmd)
+	switch (rmap_enter(&place, at->vma->vm_mm, at->address)) {
+	case RMAP_FOUND:
+		break;
+	case RMAP_ABSENT:
 		return true;
-	at->pte = rmap_map_table(mm, at->pmd, at->address, &at->ptl, &pmd);
-	if (unlikely(!at->pte))
-		return false;
-	spin_lock(at->ptl);
-	if (unlikely(!pmd_same(pmd, pmdp_get_lockless(at->pmd)))) {
-		pte_unmap_unlock(at->pte, at->ptl);
+	default:
 		return false;
 	}
-	run->pte = ptep_get(at->pte);
+	if (unlikely(!rmap_lock(&place))) {
+		pte_unmap(place.pte);
+		return false;
+	}
+	run->pte = ptep_get(place.pte);
 	if (is_swap_pte(run->pte)) {
 		leaf = pte_leaf_decode_swp(run->pte);
+		at->pte = place.pte;
 		run->page = &run->folio->page;
 		run->nr = 1;
 		if (leaf.kind == LEAF_MIGRATION && leaf.number == at->pfn &&
@@ -156,7 +154,7 @@ static __always_inline bool restore_small(struct rmap_run *run, struct folio *ds
 			restore_mlock(dst, at->vma, 0);
 		}
 	}
-	pte_unmap_unlock(at->pte, at->ptl);
+	pte_unmap_unlock(place.pte, place.ptl);
 	return true;
 }
 
@@ -234,9 +232,9 @@ static __always_inline bool restore_in_table(struct rmap_table *table, struct fo
 	struct pte_leaf leaf;
 	swp_entry_t entry;
 
-	/* Nothing there, or an entry that mremap() has in its hands: that locks the PMD. */
+	/* Or an entry of a huge page that mremap() has in its hands: that locks the PMD. */
 	if (unlikely(!ptep))
-		return rmap_table_absent(table) && !folio_test_pmd_mappable(src);
+		return rmap_table_absent(table, addr, nr) && !folio_test_pmd_mappable(src);
 	if (!table->locked && unlikely(!rmap_table_lock(table)))
 		return false;
 	run.pte = ptep_get(ptep);

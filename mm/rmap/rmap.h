@@ -29,6 +29,7 @@
  * @folio: the folio
  * @page: the first page mapped
  * @nr: entries; 0 before the first run
+ * @poisoned: the pages are lost to a memory error, all of them or none
  * @pte: the first entry. All are like it, Accessed and Dirty aside; so are the pages in
  *	being exclusive and in being poisoned
  */
@@ -37,6 +38,7 @@ struct rmap_run {
 	struct folio *folio;
 	struct page *page;
 	unsigned long nr;
+	bool poisoned;
 	pte_t pte;
 };
 
@@ -101,36 +103,99 @@ static __always_inline pmd_t *rmap_find_pmd(struct mm_struct *mm, unsigned long 
 	return likely(pud_present(*pud)) ? pmd_offset(pud, address) : NULL;
 }
 
+/* What a look for a table, or for an entry in it, came to. */
+enum rmap_found {
+	RMAP_FOUND,
+	RMAP_ABSENT,	/* nothing is mapped there */
+	RMAP_UNSURE,	/* nothing that is met often: let rmap_run_next() look */
+};
+
+/**
+ * struct rmap_place - an entry of a page table
+ * @pmd: the table's PMD; NULL: there is not even room for one
+ * @seen: what it said
+ * @pte: the entry, or NULL when @pmd is no table
+ * @ptl: the table's lock
+ */
+struct rmap_place {
+	pmd_t *pmd;
+	pmd_t seen;
+	pte_t *pte;
+	spinlock_t *ptl;
+};
+
+/*
+ * Does a PMD name a table? Huge and migrating ones do not. x86 needs but one test: there all
+ * others are bad. MIPS, for one, calls huge ones good.
+ */
+static __always_inline bool rmap_pmd_is_table(pmd_t pmd)
+{
+	if (IS_ENABLED(CONFIG_X86))
+		return !pmd_bad(pmd);
+	return pmd_present(pmd) && !pmd_leaf(pmd) && !pmd_trans_huge(pmd) && !pmd_devmap(pmd) &&
+	       !pmd_bad(pmd);
+}
+
 /*
  * pte_offset_map_nolock(), inlined where a PMD can be read at once and tables are always
- * mapped. NULL also for what is no table at all: huge and migrating PMDs are "bad" ones. *@seen is
- * what the PMD said.
+ * mapped. NULL also for what is no table at all.
  */
-static __always_inline pte_t *rmap_map_table(struct mm_struct *mm, pmd_t *pmdp,
-					     unsigned long addr, spinlock_t **ptl, pmd_t *seen)
+static __always_inline pte_t *rmap_map_table(struct mm_struct *mm, unsigned long addr,
+					     struct rmap_place *place)
 {
 #if defined(CONFIG_HIGHPTE) || defined(CONFIG_GUP_GET_PXX_LOW_HIGH)
 	/* Read again by what is called: a table that comes and goes in between is not noticed. */
-	*seen = pmdp_get_lockless(pmdp);
-	return pte_offset_map_nolock(mm, pmdp, addr, ptl);
+	place->seen = pmdp_get_lockless(place->pmd);
+	return pte_offset_map_nolock(mm, place->pmd, addr, &place->ptl);
 #else
 	rcu_read_lock();
-	*seen = pmdp_get_lockless(pmdp);
-	if (unlikely(pmd_none(*seen) || pmd_bad(*seen))) {
+	place->seen = pmdp_get_lockless(place->pmd);
+	if (unlikely(!rmap_pmd_is_table(place->seen))) {
 		rcu_read_unlock();
 		return NULL;
 	}
-	*ptl = pte_lockptr(mm, seen);
-	return pte_offset_kernel(seen, addr);
+	place->ptl = pte_lockptr(mm, &place->seen);
+	return pte_offset_kernel(&place->seen, addr);
 #endif
 }
 
-/* What rmap_find_small() found. */
-enum rmap_found {
-	RMAP_FOUND,
-	RMAP_ABSENT,
-	RMAP_UNSURE,	/* nothing that is met often: let rmap_run_next() look */
-};
+/**
+ * rmap_enter - go to the entry of an address, without locking its table
+ * @place: set to where that is
+ * @mm: the address space
+ * @addr: the address
+ *
+ * The RCU read lock, which mapping the table took, keeps the table. If it was unlinked since, its
+ * entries were cleared before, or moved with the rmap locks held that the caller has one of.
+ *
+ * Context: an rmap lock of a VMA there is held. If found, pte_unmap(place->pte) is to follow.
+ * Return: RMAP_FOUND, RMAP_ABSENT, or RMAP_UNSURE for a PMD that is huge or migrating.
+ */
+static __always_inline enum rmap_found rmap_enter(struct rmap_place *place, struct mm_struct *mm,
+						  unsigned long addr)
+{
+	place->pte = NULL;
+	place->pmd = rmap_find_pmd(mm, addr);
+	if (unlikely(!place->pmd))
+		return RMAP_ABSENT;
+	place->pte = rmap_map_table(mm, addr, place);
+	if (likely(place->pte))
+		return RMAP_FOUND;
+	return pmd_none(place->seen) ? RMAP_ABSENT : RMAP_UNSURE;
+}
+
+/*
+ * Lock a table that was entered. False, and not locked, when it is a table no more, or perhaps
+ * another one.
+ */
+static __always_inline bool rmap_lock(const struct rmap_place *place)
+{
+	spin_lock(place->ptl);
+	if (likely(pmd_same(place->seen, pmdp_get_lockless(place->pmd))))
+		return true;
+	spin_unlock(place->ptl);
+	return false;
+}
 
 /**
  * rmap_find_small - find the entry that maps a folio of one page
@@ -144,24 +209,26 @@ enum rmap_found {
 static __always_inline enum rmap_found rmap_find_small(struct rmap_run *run)
 {
 	struct page_vma_mapped_walk *at = &run->at;
-	struct mm_struct *mm = at->vma->vm_mm;
-	pmd_t seen;
+	struct rmap_place place;
+	enum rmap_found found = rmap_enter(&place, at->vma->vm_mm, at->address);
 
-	at->pmd = rmap_find_pmd(mm, at->address);
-	if (unlikely(!at->pmd))
-		return RMAP_ABSENT;
-	at->pte = rmap_map_table(mm, at->pmd, at->address, &at->ptl, &seen);
-	if (unlikely(!at->pte))
-		return RMAP_UNSURE;
-	run->pte = ptep_get_lockless(at->pte);
+	if (unlikely(found != RMAP_FOUND))
+		return found;
+	run->pte = ptep_get_lockless(place.pte);
 	if (unlikely(!pte_present(run->pte) || pte_pfn(run->pte) != at->pfn)) {
-		pte_unmap(at->pte);
+		pte_unmap(place.pte);
 		return pte_none(run->pte) || pte_present(run->pte) ? RMAP_ABSENT : RMAP_UNSURE;
 	}
+	at->pmd = place.pmd;
+	at->pte = place.pte;
+	at->ptl = place.ptl;
 	spin_lock(at->ptl);
+	/* That the entry is as it was says of the table what rmap_lock() would. */
 	if (unlikely(!pte_same(run->pte, ptep_get(at->pte)))) {
 		/* Changed, perhaps in Accessed or Dirty only. */
 		pte_unmap_unlock(at->pte, at->ptl);
+		at->pte = NULL;
+		at->ptl = NULL;
 		return RMAP_UNSURE;
 	}
 	run->page = &run->folio->page;

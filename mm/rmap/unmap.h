@@ -117,6 +117,8 @@ static __always_inline void rmap_unmap_clear(struct rmap_unmap *u, unsigned long
 	unsigned long addr = run->at.address;
 	struct mm_struct *mm = vma->vm_mm;
 
+	if (!u->table)
+		update_hiwater_rss(mm);
 	if (unlikely(!pte_present(run->pte))) {
 		u->old = run->pte;
 		pte_clear(mm, addr, run->at.pte);
@@ -131,19 +133,36 @@ static __always_inline void rmap_unmap_clear(struct rmap_unmap *u, unsigned long
 		rmap_unmap_flush(u, nr);
 	if (pte_dirty(u->old))
 		folio_mark_dirty(run->folio);
-	if (!u->table)
-		update_hiwater_rss(mm);
 }
 
-/* Write the entries of a run back. Each gets the Accessed and Dirty of all. */
+/*
+ * What was gathered, for entries that shall say it all: Accessed and Dirty of all, but soft-dirty
+ * only if they were. x86 sets that with Dirty, and it is in no TLB: the run had it or not.
+ */
+static __always_inline pte_t rmap_unmap_gathered(const struct rmap_unmap *u)
+{
+	return pte_soft_dirty(u->run.pte) ? u->old : pte_clear_soft_dirty(u->old);
+}
+
+/*
+ * Write the entries of a run back. Each gets the Accessed and Dirty of all.
+ *
+ * Arm64 may make contiguous entries of them. TLBs must not know any of them in another size then,
+ * and an invalidation that was put off is one that nobody has waited for yet.
+ */
 static __always_inline void rmap_unmap_undo(struct rmap_unmap *u, unsigned long nr)
 {
 	struct rmap_run *run = &u->run;
+	struct vm_area_struct *vma = run->at.vma;
+	unsigned long addr = run->at.address;
 
-	if (pte_present(u->old))
-		set_ptes(run->at.vma->vm_mm, run->at.address, run->at.pte, u->old, nr);
-	else
-		set_pte_at(run->at.vma->vm_mm, run->at.address, run->at.pte, u->old);
+	if (!pte_present(u->old)) {
+		set_pte_at(vma->vm_mm, addr, run->at.pte, u->old);
+		return;
+	}
+	if (IS_ENABLED(CONFIG_ARM64_CONTPTE) && nr > 1)
+		flush_tlb_range(vma, addr, addr + nr * PAGE_SIZE);
+	set_ptes(vma->vm_mm, addr, run->at.pte, rmap_unmap_gathered(u), nr);
 }
 
 /*
@@ -166,6 +185,16 @@ static __always_inline void rmap_unmap_none(struct rmap_unmap *u, unsigned long 
 static __always_inline void rmap_unmap_uncount(struct rmap_unmap *u, unsigned long nr, int kind)
 {
 	add_mm_counter(u->run.at.vma->vm_mm, kind, -(long)nr);
+}
+
+/*
+ * Are the pages of the run lost? A single one may be asked as late as this; of more, they were
+ * found to be alike before, and one that was lost since then stands for itself alone: memory
+ * failure, which waits for the folio's lock, will see to it.
+ */
+static __always_inline bool rmap_unmap_poisoned(const struct rmap_unmap *u, unsigned long nr)
+{
+	return nr == 1 ? PageHWPoison(u->run.page) : u->run.poisoned;
 }
 
 /* Write entries that say the pages are lost. */

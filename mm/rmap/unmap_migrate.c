@@ -78,7 +78,7 @@ static __always_inline enum rmap_verdict migrate_run(struct rmap_unmap *u, unsig
 	rmap_unmap_clear(u, nr);
 	VM_WARN_ON_FOLIO(folio_test_anon(run->folio) && pte_present(u->old) && pte_write(u->old) &&
 			 !PageAnonExclusive(run->page), run->folio);
-	if (unlikely(PageHWPoison(run->page)) && !folio_is_device_private(run->folio)) {
+	if (unlikely(rmap_unmap_poisoned(u, nr)) && !folio_is_device_private(run->folio)) {
 		rmap_unmap_poison(u, nr);
 	} else if (pte_present(u->old) && pte_unused(u->old) && !userfaultfd_armed(run->at.vma)) {
 		/* s390: the guest does not need what it held. */
@@ -193,7 +193,7 @@ static __always_inline bool migrate_in_table(struct rmap_table *table, struct fo
 	struct rmap_unmap u __uninitialized;
 
 	if (unlikely(!ptep))
-		return rmap_table_absent(table);
+		return rmap_table_absent(table, addr, folio_nr_pages(folio));
 	pte = ptep_get_lockless(ptep);
 	if (unlikely(!pte_present(pte)))
 		return !large && pte_none(pte);

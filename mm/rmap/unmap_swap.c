@@ -3,7 +3,6 @@
  * try_to_unmap(): what a run of present or device entries becomes.
  *
  *	VMA locked ------------------------------------> stays, and the folio is locked again
- *	PMD, lazily freed and clean -------------------> nothing, at once
  *	PMD, TTU_SPLIT_HUGE_PMD -----------------------> PTEs, look again
  *	PTEs: poisoned, TTU_HWPOISON ------------------> poison
  *	      content not needed (s390's guests) ------> nothing
@@ -34,7 +33,11 @@ static __always_inline enum rmap_verdict swap_gone(struct rmap_unmap *u, unsigne
 	return RMAP_NEXT;
 }
 
-/* A PMD. Only what is mapped by PTEs can be told slot by slot. */
+/*
+ * A PMD. Only what is mapped by PTEs can be told slot by slot. One that is lazily freed could go at
+ * once, but it would have to come back if it turns out to be in use, and a PMD that is none for a
+ * moment is passed over for good by zap_pmd_range(), which looks at it without the lock.
+ */
 static __always_inline enum rmap_verdict swap_pmd(struct rmap_unmap *u)
 {
 	struct rmap_run *run = &u->run;
@@ -44,8 +47,6 @@ static __always_inline enum rmap_verdict swap_pmd(struct rmap_unmap *u)
 		WARN_ON_ONCE(1);
 		return RMAP_FAIL;
 	}
-	if (unmap_huge_pmd_locked(vma, run->at.address, run->at.pmd, run->folio))
-		return RMAP_STOP;
 	split_huge_pmd_locked(vma, run->at.address, run->at.pmd, false, run->folio);
 	u->flags &= ~TTU_SPLIT_HUGE_PMD;
 	return RMAP_AGAIN;
@@ -157,7 +158,7 @@ static __always_inline enum rmap_verdict swap_ptes(struct rmap_unmap *u, unsigne
 	struct folio *folio = run->folio;
 
 	rmap_unmap_clear(u, nr);
-	if (u->flags & TTU_HWPOISON && PageHWPoison(run->page)) {
+	if (u->flags & TTU_HWPOISON && rmap_unmap_poisoned(u, nr)) {
 		rmap_unmap_poison(u, nr);
 		return swap_gone(u, nr);
 	}

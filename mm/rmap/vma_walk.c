@@ -53,7 +53,7 @@ pmd_t *mm_find_pmd(struct mm_struct *mm, unsigned long address)
 /* Do the frames that a PMD maps overlap those that are looked for? */
 static bool pmd_wanted(const struct page_vma_mapped_walk *at, unsigned long pfn)
 {
-	return pfn < at->pfn + at->nr_pages && at->pfn < pfn + HPAGE_PMD_NR;
+	return pfn < at->pfn + at->nr_pages && at->pfn < pfn + PTRS_PER_PTE;
 }
 
 static bool swp_wanted(const struct page_vma_mapped_walk *at, pte_t pte)
@@ -111,7 +111,8 @@ static enum look look_huge(struct page_vma_mapped_walk *at)
  */
 static void look_none(struct page_vma_mapped_walk *at)
 {
-	if (at->flags & PVMW_SYNC && at->nr_pages >= HPAGE_PMD_NR &&
+	if (IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && at->flags & PVMW_SYNC &&
+	    at->nr_pages >= HPAGE_PMD_NR &&
 	    thp_vma_suitable_order(at->vma, at->address, PMD_ORDER))
 		spin_unlock(pmd_lock(at->vma->vm_mm, at->pmd));
 }
@@ -262,17 +263,25 @@ bool page_vma_mapped_walk(struct page_vma_mapped_walk *pvmw)
 	return rmap_step(pvmw, pvmw->pte ? 1 : 0);
 }
 
-/* How many of the pages are alike in what a page tells of its mapping. */
-static unsigned long pages_alike(const struct page *page, unsigned long nr, bool anon)
-{
-	unsigned long mask = anon ? BIT(PG_anon_exclusive) : 0, flags, i;
-
 #ifdef CONFIG_MEMORY_FAILURE
-	mask |= BIT(PG_hwpoison);
+#define PAGE_POISONED	BIT(PG_hwpoison)
+#else
+#define PAGE_POISONED	0UL
 #endif
+
+/*
+ * How many of the pages are alike in what a page tells of its mapping. A memory error may strike
+ * at any time, so whether they are poisoned is decided here, once for all of them.
+ */
+static unsigned long pages_alike(const struct page *page, unsigned long nr, bool anon,
+				 bool *poisoned)
+{
+	unsigned long mask = PAGE_POISONED | (anon ? BIT(PG_anon_exclusive) : 0), flags, i;
+
+	flags = READ_ONCE(page->flags) & mask;
+	*poisoned = flags & PAGE_POISONED;
 	if (!mask)
 		return nr;
-	flags = READ_ONCE(page->flags) & mask;
 	for (i = 1; i < nr; i++)
 		if ((READ_ONCE(page[i].flags) & mask) != flags)
 			break;
@@ -283,6 +292,8 @@ static unsigned long pages_alike(const struct page *page, unsigned long nr, bool
  * rmap_run_length - the length of the run that begins at run->at
  * @run: the walk, with the first entry and its page found
  *
+ * Says in run->poisoned what its pages are.
+ *
  * Context: the page table lock is held.
  */
 unsigned long rmap_run_length(struct rmap_run *run)
@@ -290,13 +301,14 @@ unsigned long rmap_run_length(struct rmap_run *run)
 	struct page_vma_mapped_walk *at = &run->at;
 	unsigned long nr;
 
+	run->poisoned = PageHWPoison(run->page);
 	if (at->nr_pages == 1)
 		return 1;
 	nr = rmap_run_room(at, page_to_pfn(run->page), vma_address_end(at));
 	if (!pte_present(run->pte))
 		return at->flags & PVMW_MIGRATION ? pte_run_alike_swp(at->pte, run->pte, nr) : 1;
 	nr = pte_run_alike(at->pte, run->pte, nr);
-	return pages_alike(run->page, nr, folio_test_anon(run->folio));
+	return pages_alike(run->page, nr, folio_test_anon(run->folio), &run->poisoned);
 }
 
 /**

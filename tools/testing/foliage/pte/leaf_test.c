@@ -302,7 +302,6 @@ static void which_map(void)
 	static const bool maps[] = {
 		[LEAF_PRESENT] = true,
 		[LEAF_DEVICE_PRIVATE] = true,
-		[LEAF_DEVICE_EXCLUSIVE] = true,
 		[LEAF_MARKER] = false,
 	};
 	struct pte_leaf leaf = {};

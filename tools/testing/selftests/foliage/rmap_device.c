@@ -39,6 +39,8 @@
 #define PM_SWAP		(1ULL << 62)
 #define PM_PRESENT	(1ULL << 63)
 
+#define MTHP_64K	"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled"
+
 #define PAGES	256UL
 #define SPAN	(PAGES * PAGE)
 #define SECONDS	5
@@ -242,6 +244,42 @@ TEST_F(device, exclusive_of_shared)
 	EXPECT_EQ(status, 0);
 	EXPECT_EQ(exclusive(self->p), PAGES);
 	EXPECT_EQ(wrong(self->p), 0);
+}
+
+/*
+ * A device that takes the first page of a large folio has all of it. Once a processor has touched
+ * some pages, those are mapped again and the others are still the device's: entries that keep the
+ * folio but are no mappings, so that nobody may take them away or count them out.
+ */
+TEST_F(device, exclusive_part_of_large)
+{
+	char *room, *p;
+
+	write_text(MTHP_64K, "always");
+	room = mmap(NULL, 2 * SPAN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(room, MAP_FAILED);
+	p = (char *)(((uintptr_t)room + SPAN - 1) & -SPAN);
+	fill(p);
+	write_text(MTHP_64K, "never");
+	settle_lru();
+	for (size_t i = 0; i < PAGES; i += 16) {
+		ASSERT_TRUE(frame_flags(frame_of(p + i * PAGE)) & KPF(KPF_HEAD));
+		ASSERT_EQ(make_exclusive(self->fd, p + i * PAGE, 1, self->buf), 0);
+		EXPECT_EQ(*(volatile uint64_t *)(p + (i + 3) * PAGE), value(i + 3));
+		EXPECT_EQ(*(volatile uint64_t *)(p + (i + 9) * PAGE), value(i + 9));
+	}
+	ASSERT_EQ(exclusive(p), PAGES / 16 * 14);
+	/* The device's references are in the way. */
+	move_to(p, 1);
+	madvise(p, SPAN, MADV_PAGEOUT);
+	EXPECT_EQ(wrong(p), 0);
+	EXPECT_EQ(exclusive(p), 0);
+	settle_lru();
+	/* Of pages of one folio, some may be told that it is on its way already. */
+	move_to(p, 1);
+	EXPECT_EQ(move_to(p, 1), PAGES);
+	EXPECT_EQ(wrong(p), 0);
+	munmap(room, 2 * SPAN);
 }
 
 /* A fork needs the page, so it ends the exclusive use. */

@@ -435,6 +435,27 @@ TEST_F(unmap, lazyfree)
 }
 
 /*
+ * One page in four is written after MADV_FREE, and all of it is reported. Reclaim takes the entries
+ * of such a folio away, finds it dirty, and puts them back: nothing was written by that.
+ */
+TEST_F(unmap, lazyfree_put_back_keeps_soft_dirty)
+{
+	struct mem *m = &self->m;
+
+	ASSERT_EQ(madvise(m->p, SPAN, MADV_FREE), 0);
+	for (size_t i = 0; i < PAGES; i += 4)
+		*(uint64_t *)(m->p + i * PAGE) = 0x1000000 + i;
+	clear_soft_dirty();
+	ASSERT_EQ(count(m, PM_SOFT_DIRTY), 0);
+	madvise(m->p, SPAN, MADV_PAGEOUT);
+	/* A dirty PMD is split into dirty entries, which x86 calls soft-dirty: not the reverse map. */
+	if (variant->kib < 2048 || variant->ptes)
+		EXPECT_EQ(count(m, PM_SOFT_DIRTY), 0);
+	for (size_t i = 0; i < PAGES; i += 4)
+		EXPECT_EQ(*(volatile uint64_t *)(m->p + i * PAGE), 0x1000000 + i);
+}
+
+/*
  * MADV_FREE gives up what the caller sees, not what another process does that shares the page.
  * Pages that came back from a swap device without a swap cache are in memory only, though no
  * entry of them is dirty.
