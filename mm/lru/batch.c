@@ -27,12 +27,14 @@
  * needs it there (migration, hot-unplug, ...) calls lru_add_drain_all(). A large folio never
  * waits.
  *
- * Locks: page table lock > batch > lru_lock. Folios that turn out to be held by nobody else are
- * freed after the batch is unlocked. Batches with rotations are locked with interrupts off.
+ * Locks: page table lock > batch > lru_lock, and what freeing a folio takes: one that turns out to
+ * be held by nobody else is freed before the batch looks empty. Batches with rotations are locked
+ * with interrupts off; no interrupt takes the lock of the others, so interrupts stay on there.
  */
 #include <linux/buffer_head.h>
 #include <linux/cpumask.h>
 #include <linux/percpu.h>
+#include <linux/sched.h>
 #include <linux/sched/isolation.h>
 #include <linux/smp.h>
 
@@ -64,23 +66,26 @@ static DEFINE_PER_CPU_ALIGNED(struct lru_batch, lru_batch_irq) = {
 /* How many users want no folio to wait in a batch: lru_cache_disabled(). */
 atomic_t lru_disable_count = ATOMIC_INIT(0);
 
-/* Make the moves. References that nobody else shares are put into @dead: free those unlocked. */
-static void lru_moves_run(struct lru_moves *m, struct folio_batch *dead)
+/* Make the moves, and free what nobody else has a reference to. */
+static void lru_moves_run(struct lru_moves *m)
 {
 	unsigned int i, nr = m->nr;
+	struct folio_batch dead;
 	struct lru_move mv;
 
-	folio_batch_init(dead);
+	folio_batch_init(&dead);
 	lru_move_init(&mv);
 	for (i = 0; i < nr; i++) {
 		struct folio *folio = m->folios[i];
 
 		lru_move_folio(&mv, folio, m->op[i]);
 		if (unlikely(folio_put_testzero(folio)))
-			folio_batch_add(dead, folio);
+			folio_batch_add(&dead, folio);
 	}
 	lru_move_end(&mv);
-	/* Pairs with lru_batch_empty(): what was in it is done. */
+	if (folio_batch_count(&dead))
+		lru_release(&dead);
+	/* Pairs with lru_batch_empty(): what was in it is done, and free. */
 	smp_store_release(&m->nr, 0);
 }
 
@@ -114,24 +119,12 @@ static noinline void lru_move_now(struct folio *folio, enum lru_op op)
 	lru_move_end(&mv);
 }
 
-static noinline void lru_batch_run_unlock(struct lru_batch *b)
+/* Put a folio into a batch that is locked. */
+static __always_inline void lru_batch_put(struct lru_batch *b, struct folio *folio, enum lru_op op)
 {
-	struct folio_batch dead;
-
-	lru_moves_run(&b->moves, &dead);
-	spin_unlock(&b->lock);
-	if (folio_batch_count(&dead))
-		lru_release(&dead);
-}
-
-static noinline void lru_batch_run_unlock_irq(struct lru_batch *b, unsigned long flags)
-{
-	struct folio_batch dead;
-
-	lru_moves_run(&b->moves, &dead);
-	spin_unlock_irqrestore(&b->lock, flags);
-	if (folio_batch_count(&dead))
-		lru_release(&dead);
+	folio_get(folio);
+	if (unlikely(lru_moves_put(&b->moves, folio, op)))
+		lru_moves_run(&b->moves);
 }
 
 /**
@@ -153,12 +146,9 @@ void lru_batch_add(struct folio *folio, enum lru_op op)
 		return;
 	}
 	b = raw_cpu_ptr(&lru_batch);
-	folio_get(folio);
 	spin_lock(&b->lock);
-	if (unlikely(lru_moves_put(&b->moves, folio, op)))
-		lru_batch_run_unlock(b);
-	else
-		spin_unlock(&b->lock);
+	lru_batch_put(b, folio, op);
+	spin_unlock(&b->lock);
 }
 
 /**
@@ -180,12 +170,9 @@ void lru_batch_add_irq(struct folio *folio, enum lru_op op)
 		return;
 	}
 	b = raw_cpu_ptr(&lru_batch_irq);
-	folio_get(folio);
 	spin_lock_irqsave(&b->lock, flags);
-	if (unlikely(lru_moves_put(&b->moves, folio, op)))
-		lru_batch_run_unlock_irq(b, flags);
-	else
-		spin_unlock_irqrestore(&b->lock, flags);
+	lru_batch_put(b, folio, op);
+	spin_unlock_irqrestore(&b->lock, flags);
 }
 
 /**
@@ -232,39 +219,63 @@ static bool lru_batch_empty(struct lru_batch *b)
 /* Empty a batch, under its lock: everybody else who wants to waits until it is done. */
 static void lru_batch_drain(struct lru_batch *b)
 {
+	if (lru_batch_empty(b))
+		return;
+	spin_lock(&b->lock);
+	lru_moves_run(&b->moves);
+	spin_unlock(&b->lock);
+}
+
+static void lru_batch_drain_irq(struct lru_batch *b)
+{
 	unsigned long flags;
 
 	if (lru_batch_empty(b))
 		return;
 	spin_lock_irqsave(&b->lock, flags);
-	lru_batch_run_unlock_irq(b, flags);
+	lru_moves_run(&b->moves);
+	spin_unlock_irqrestore(&b->lock, flags);
+}
+
+static void lru_moves_take(struct lru_moves *m, struct lru_moves *taken)
+{
+	taken->nr = m->nr;
+	memcpy(taken->op, m->op, m->nr);
+	memcpy(taken->folios, m->folios, m->nr * sizeof(m->folios[0]));
+	m->nr = 0;
 }
 
 /*
- * Empty another CPU's batch: the moves are copied out, so that it need not wait for them. Its own
+ * Empty another CPU's batches: the moves are copied out, so that it need not wait for them. Its own
  * lru_add_drain() may then be over before they are made. For lru_drain_all() only, whose mutex
  * makes those wait who must.
+ *
+ * Between the copy and the moves the folios, others' own, are on no list and have a reference too
+ * many. So the caller is not to be scheduled away there, perhaps for long; where spinlocks sleep,
+ * that cannot be had.
  */
-static void lru_batch_take(struct lru_batch *b, bool always)
+static void lru_batches_take(int cpu, bool always)
 {
-	struct folio_batch dead;
+	struct lru_batch *b = per_cpu_ptr(&lru_batch, cpu), *irq = per_cpu_ptr(&lru_batch_irq, cpu);
 	struct lru_moves taken;
 	unsigned long flags;
 
-	if (!always && lru_batch_empty(b))
-		return;
-	spin_lock_irqsave(&b->lock, flags);
-	taken.nr = b->moves.nr;
-	memcpy(taken.op, b->moves.op, taken.nr);
-	memcpy(taken.folios, b->moves.folios, taken.nr * sizeof(taken.folios[0]));
-	b->moves.nr = 0;
-	spin_unlock_irqrestore(&b->lock, flags);
-
-	if (!taken.nr)
-		return;
-	lru_moves_run(&taken, &dead);
-	if (folio_batch_count(&dead))
-		lru_release(&dead);
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_disable();
+	if (always || !lru_batch_empty(b)) {
+		spin_lock(&b->lock);
+		lru_moves_take(&b->moves, &taken);
+		spin_unlock(&b->lock);
+		lru_moves_run(&taken);
+	}
+	if (always || !lru_batch_empty(irq)) {
+		spin_lock_irqsave(&irq->lock, flags);
+		lru_moves_take(&irq->moves, &taken);
+		spin_unlock_irqrestore(&irq->lock, flags);
+		lru_moves_run(&taken);
+	}
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_enable();
 }
 
 /**
@@ -279,7 +290,7 @@ static void lru_batch_take(struct lru_batch *b, bool always)
 void lru_add_drain_cpu(int cpu)
 {
 	lru_batch_drain(per_cpu_ptr(&lru_batch, cpu));
-	lru_batch_drain(per_cpu_ptr(&lru_batch_irq, cpu));
+	lru_batch_drain_irq(per_cpu_ptr(&lru_batch_irq, cpu));
 }
 
 /**
@@ -293,7 +304,7 @@ void lru_add_drain_cpu(int cpu)
 void lru_add_drain(void)
 {
 	lru_batch_drain(raw_cpu_ptr(&lru_batch));
-	lru_batch_drain(raw_cpu_ptr(&lru_batch_irq));
+	lru_batch_drain_irq(raw_cpu_ptr(&lru_batch_irq));
 }
 
 /**
@@ -314,10 +325,15 @@ void lru_add_drain_cpu_zone(struct zone *zone)
  * Buffer heads that a CPU remembers hold their pages, too. Only that CPU can forget them, in an
  * interrupt. A CPU that is isolated remembers none (bh_lru_install()), so it gets none; one that
  * has only just been isolated, by a cpuset, may remember some from before, and gets its last.
+ *
+ * Nor is an idle CPU asked: there nobody is about to remember one. If a task has begun to run there
+ * and that is not seen here, it will see that it must not: it has found the buffer by taking a
+ * reference of its folio, a full barrier between rq->curr and lru_disable_count, which are read in
+ * the other order here.
  */
 static bool lru_may_remember_buffers(int cpu, void *unused)
 {
-	return IS_ENABLED(CONFIG_BUFFER_HEAD) && !cpu_is_isolated(cpu);
+	return IS_ENABLED(CONFIG_BUFFER_HEAD) && !cpu_is_isolated(cpu) && !idle_cpu(cpu);
 }
 
 static void lru_nothing(void *unused)
@@ -327,8 +343,8 @@ static void lru_nothing(void *unused)
 /*
  * @disabled: lru_disable_count has been raised, and none shall be remembered from now on.
  * bh_lru_install() looks at the count and remembers with interrupts off. So once an interrupt has
- * been to all CPUs that do such things, whoever read the old count is done. It wakes those that
- * are idle, which a grace period would not; but that could reach isolated CPUs.
+ * been to all CPUs that do such things, whoever read the old count is done. A grace period would
+ * say so, too; but an expedited one could reach isolated CPUs.
  */
 static void lru_forget_buffers(bool disabled)
 {
@@ -363,10 +379,8 @@ static void lru_drain_all(bool always)
 		WRITE_ONCE(begun, begun + 1);
 		/* The number before the batches. */
 		smp_mb();
-		for_each_possible_cpu(cpu) {
-			lru_batch_take(per_cpu_ptr(&lru_batch, cpu), always);
-			lru_batch_take(per_cpu_ptr(&lru_batch_irq, cpu), always);
-		}
+		for_each_possible_cpu(cpu)
+			lru_batches_take(cpu, always);
 		lru_forget_buffers(always);
 	}
 	mutex_unlock(&lock);

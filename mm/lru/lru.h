@@ -37,7 +37,7 @@
  * @LRU_LAZYFREE: an anonymous folio whose contents may be lost: to the inactive file list
  * @LRU_WRITTEN: written out and clean: to the tail of the inactive list
  * @LRU_MLOCK: was mlocked once more: to be unevictable, or counted there
- * @LRU_MLOCK_FIRST: was marked mlocked, and was not before: what is counted there is void
+ * @LRU_MLOCK_VOID: the same, and what was counted there before is void
  * @LRU_MLOCK_NEW: LRU_ADD and LRU_MLOCK at once
  * @LRU_MUNLOCK: counted down, and evictable again with the last of them
  */
@@ -49,7 +49,7 @@ enum lru_op {
 	LRU_LAZYFREE,
 	LRU_WRITTEN,
 	LRU_MLOCK,
-	LRU_MLOCK_FIRST,
+	LRU_MLOCK_VOID,
 	LRU_MLOCK_NEW,
 	LRU_MUNLOCK,
 };

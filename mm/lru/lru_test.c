@@ -5,6 +5,8 @@
  */
 #include <kunit/test.h>
 
+#include <linux/lru_rescue.h>
+
 #include "lru.h"
 #include "unevictable.h"
 
@@ -45,8 +47,7 @@ static const struct transition transitions[] = {
 	{ "lock of an active folio", LRU_MLOCK, false,
 	  ON_LIST(.mlocked = true, .active = true), LOCKED(1) },
 	{ "second lock", LRU_MLOCK, false, LOCKED(1), LOCKED(2) },
-	{ "first lock after a mark was lost", LRU_MLOCK_FIRST, false, LOCKED(2), LOCKED(1) },
-	{ "first lock", LRU_MLOCK_FIRST, false, ON_LIST(.mlocked = true), LOCKED(1) },
+	{ "lock that found a lost mark's count", LRU_MLOCK_VOID, false, LOCKED(2), LOCKED(1) },
 	{ "lock after one that was not counted", LRU_MLOCK, false, LOCKED(0), LOCKED(1) },
 	{ "lock whose mark has gone", LRU_MLOCK, false, ON_LIST(), ON_LIST() },
 	{ "lock whose mark has gone, culled", LRU_MLOCK, false, CULLED, ON_LIST() },
@@ -250,6 +251,91 @@ static void test_batch_order(struct kunit *test)
 	folio_done(folio);
 }
 
+/*
+ * The lock that marked a folio waits, as if in the batch of another CPU, while one that came later
+ * is counted: it is not forgotten.
+ */
+static void test_mark_waits(struct kunit *test)
+{
+	static const struct transition listed = { "", LRU_MLOCK, false, ON_LIST() };
+	struct folio *folio;
+	struct lru_move mv;
+
+	lru_move_init(&mv);
+	folio = folio_in(test, &mv, &listed);
+	migrate_disable();
+	lru_add_drain();
+	mlock_folio(folio);
+	mlock_folio_now(&mv, folio);
+	lru_move_end(&mv);
+	lru_add_drain();
+	migrate_enable();
+	KUNIT_EXPECT_EQ(test, folio->mlock_count, 2);
+	munlock_folio_now(&mv, folio);
+	lru_move_end(&mv);
+	KUNIT_EXPECT_TRUE(test, folio_test_mlocked(folio));
+	KUNIT_EXPECT_TRUE(test, folio_test_unevictable(folio));
+	folio_done(folio);
+}
+
+/* A count that no mark belongs to is seen by the one that marks, and by nobody else. */
+static void test_mark_finds_count(struct kunit *test)
+{
+	static const struct {
+		struct transition t;
+		enum mlock_marked was;
+	} marks[] = {
+		{ { .from = ON_LIST() }, MLOCK_UNMARKED },
+		{ { .from = OFF_LIST() }, MLOCK_UNMARKED },
+		{ { .from = OFF_LIST(.unevictable = true) }, MLOCK_UNMARKED_COUNT },
+		{ { .from = CULLED, .pinned = true }, MLOCK_UNMARKED },
+		{ { .from = { .lru = true, .unevictable = true, .count = 2 } },
+		  MLOCK_UNMARKED_COUNT },
+		{ { .from = LOCKED(2) }, MLOCK_MARKED_BEFORE },
+	};
+	struct lru_move mv;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(marks); i++) {
+		struct folio *folio;
+		enum mlock_marked was;
+
+		lru_move_init(&mv);
+		folio = folio_in(test, &mv, &marks[i].t);
+		was = mlock_mark(folio, 1);
+		if (was != MLOCK_MARKED_BEFORE)
+			zone_stat_mod_folio(folio, NR_MLOCK, 1);
+		KUNIT_EXPECT_EQ_MSG(test, was, marks[i].was, "row %zu", i);
+		folio_done(folio);
+	}
+}
+
+/* Given back by somebody who does not look: what is no more to be unevictable is found. */
+static void test_given_back(struct kunit *test)
+{
+	static const struct transition lost = { "", LRU_MLOCK, false, CULLED };
+	static const struct transition locked = { "", LRU_MLOCK, false, LOCKED(1) };
+	static const struct transition pinned = { "", LRU_MLOCK, true, CULLED };
+	struct folio *folio;
+	struct lru_move mv;
+
+	lru_move_init(&mv);
+	folio = folio_in(test, &mv, &lost);
+	lru_given_back(folio);
+	KUNIT_EXPECT_FALSE(test, folio_test_unevictable(folio));
+	KUNIT_EXPECT_TRUE(test, folio_test_lru(folio));
+	folio_done(folio);
+	folio = folio_in(test, &mv, &locked);
+	lru_given_back(folio);
+	KUNIT_EXPECT_TRUE(test, folio_test_unevictable(folio));
+	KUNIT_EXPECT_EQ(test, folio->mlock_count, 1);
+	folio_done(folio);
+	folio = folio_in(test, &mv, &pinned);
+	lru_given_back(folio);
+	KUNIT_EXPECT_TRUE(test, folio_test_unevictable(folio));
+	folio_done(folio);
+}
+
 /* Drained as if by another CPU; a folio that only the batch held is freed. */
 static void test_batch_taken(struct kunit *test)
 {
@@ -317,6 +403,9 @@ static struct kunit_case lru_cases[] = {
 	KUNIT_CASE_PARAM(test_transition, transition_gen_params),
 	KUNIT_CASE(test_elsewhere),
 	KUNIT_CASE(test_batch_order),
+	KUNIT_CASE(test_mark_waits),
+	KUNIT_CASE(test_mark_finds_count),
+	KUNIT_CASE(test_given_back),
 	KUNIT_CASE(test_batch_taken),
 	KUNIT_CASE(test_batch_activate),
 	KUNIT_CASE(test_cache_disable),

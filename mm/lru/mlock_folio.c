@@ -2,7 +2,7 @@
 /*
  * Locked folios: those who ask for the moves of unevictable.h, and those who cannot wait for them.
  *
- *	mlock_folio()	  mark, then LRU_MLOCK(_FIRST) in a batch reverse map, reclaim
+ *	mlock_folio()	  mark, then LRU_MLOCK(_VOID) in a batch  reverse map, reclaim
  *	mlock_new_folio() mark, then LRU_MLOCK_NEW in a batch	 faults
  *	munlock_folio()	  LRU_MUNLOCK in a batch		 reverse map
  *	mlock_folio_now(), munlock_folio_now()			 mlock_vma.c, with a page table
@@ -10,6 +10,8 @@
  * A mlock and a munlock of the same folio on two CPUs may be carried out in either order. So a
  * mlock may find that its mark has gone again, and a munlock a folio that is not counted yet.
  */
+#include <linux/lru_rescue.h>
+
 #include "lru.h"
 #include "unevictable.h"
 
@@ -31,6 +33,27 @@ void lru_rescue(struct lru_move *mv, struct folio *folio)
 		/* PG_lru before PG_mlocked, as in lru_move_done(). */
 		smp_mb__after_atomic();
 	}
+}
+
+/**
+ * lru_given_back() - a folio has been given back that reclaim or compaction did not want
+ * @folio: held by a reference; PG_lru has been set
+ *
+ * Its mark, or what made its mapping unevictable, may have gone while it was off its list.
+ *
+ * Context: process context; no lru_lock held.
+ */
+void lru_given_back(struct folio *folio)
+{
+	struct lru_move mv;
+
+	/* PG_lru before PG_mlocked; pairs with the barrier in munlock_folio_elsewhere(). */
+	smp_mb();
+	if (likely(!folio_test_unevictable(folio) || !lru_evictable(folio)))
+		return;
+	lru_move_init(&mv);
+	lru_rescue(&mv, folio);
+	lru_move_end(&mv);
 }
 
 /**
@@ -64,18 +87,18 @@ void munlock_folio_elsewhere(struct lru_move *mv, struct folio *folio)
 void mlock_folio_now(struct lru_move *mv, struct folio *folio)
 {
 	long nr = folio_nr_pages(folio);
-	bool fresh = mlock_mark(folio, nr);
+	enum mlock_marked was = mlock_mark(folio, nr);
 
 	if (unlikely(!folio_test_clear_lru(folio))) {
 		/* Somebody has it off its list, or in a batch: counted as 0 when it comes back. */
-		if (fresh)
+		if (was != MLOCK_MARKED_BEFORE)
 			zone_stat_mod_folio(folio, NR_MLOCK, nr);
 		return;
 	}
 	lru_move_to(mv, folio);
-	if (fresh)
+	if (was != MLOCK_MARKED_BEFORE)
 		mv->mlocked += nr;
-	lru_move_mlock(mv, folio, nr, fresh);
+	lru_move_mlock(mv, folio, nr, was == MLOCK_UNMARKED_COUNT);
 	lru_move_done(mv, folio);
 }
 
@@ -108,13 +131,11 @@ void munlock_folio_now(struct lru_move *mv, struct folio *folio)
 void mlock_folio(struct folio *folio)
 {
 	long nr = folio_nr_pages(folio);
+	enum mlock_marked was = mlock_mark(folio, nr);
 
-	if (mlock_mark(folio, nr)) {
+	if (was != MLOCK_MARKED_BEFORE)
 		zone_stat_mod_folio(folio, NR_MLOCK, nr);
-		lru_batch_add(folio, LRU_MLOCK_FIRST);
-	} else {
-		lru_batch_add(folio, LRU_MLOCK);
-	}
+	lru_batch_add(folio, was == MLOCK_UNMARKED_COUNT ? LRU_MLOCK_VOID : LRU_MLOCK);
 }
 
 /**
@@ -127,7 +148,7 @@ void mlock_new_folio(struct folio *folio)
 {
 	long nr = folio_nr_pages(folio);
 
-	if (mlock_mark(folio, nr))
+	if (mlock_mark(folio, nr) != MLOCK_MARKED_BEFORE)
 		zone_stat_mod_folio(folio, NR_MLOCK, nr);
 	lru_batch_add(folio, LRU_MLOCK_NEW);
 }

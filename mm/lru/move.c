@@ -222,8 +222,8 @@ void lru_move_folio(struct lru_move *mv, struct folio *folio, enum lru_op op)
 		lru_move_rotate(mv, folio, nr);
 		break;
 	case LRU_MLOCK:
-	case LRU_MLOCK_FIRST:
-		lru_move_mlock(mv, folio, nr, op == LRU_MLOCK_FIRST);
+	case LRU_MLOCK_VOID:
+		lru_move_mlock(mv, folio, nr, op == LRU_MLOCK_VOID);
 		break;
 	case LRU_MLOCK_NEW:
 		lru_move_mlock_new(mv, folio, nr);

@@ -21,7 +21,10 @@
  *	is. If that is wrong, the folio is evictable too early, and reclaim, which meets the
  *	VM_LOCKED VMA, marks it again. The other error, a folio that stays unevictable and is
  *	locked by nobody, would never be found: so whatever cannot be counted counts as 0, and
- *	a mark that was not there before begins a new count.
+ *	a mark begins a new count where it finds an old one: an unmarked folio that is unevictable
+ *	with a count, or in somebody's hands and so perhaps with one. Locks that come after the
+ *	mark may be counted before the one that made it, so only that one may void a count, and
+ *	only if there was one to void.
  *
  *			who may						under what
  *  PG_lru		who takes it by test-and-clear			-
@@ -32,7 +35,7 @@
  *			who could not take it				-
  *			who frees the last reference			-
  *
- * Nobody is left behind by mm/lru: who unmarks a folio that he cannot take looks at PG_lru
+ * Nobody is left behind: who unmarks a folio that he cannot take looks at PG_lru
  * afterwards, and who gives an unevictable folio back looks at PG_mlocked afterwards:
  *
  *	clear PG_mlocked		set PG_lru
@@ -41,8 +44,8 @@
  *
  * so one of them at least sees what the other did. The same holds for a mapping that stops being
  * unevictable while its folio is on its way: then its folios are gone through, PG_lru is tried.
- * Elsewhere two set PG_lru again without a look: compaction, of a folio that it took and does not
- * want, and check_move_unevictable_folios(). In their hands a folio can still be left behind.
+ * Two elsewhere set PG_lru again: compaction, of a folio that it took and does not want, and
+ * check_move_unevictable_folios(). A hook in each calls lru_given_back() for the look.
  *
  * PG_unevictable excludes PG_active. There is no list of unevictable folios, only its size; the
  * count lies where the link would be.
@@ -84,16 +87,30 @@ static __always_inline void lru_move_done(struct lru_move *mv, struct folio *fol
 		lru_rescue(mv, folio);
 }
 
+/* What a folio was like that has been marked. */
+enum mlock_marked {
+	MLOCK_MARKED_BEFORE,
+	MLOCK_UNMARKED,		/* the caller counts it in NR_MLOCK, as for the next one */
+	MLOCK_UNMARKED_COUNT,	/* and there may be a count that belongs to no mark */
+};
+
 /*
- * mark; @nr: the folio's pages. Return: whether it was unmarked; then the caller counts it in
- * NR_MLOCK.
+ * mark; @nr: the folio's pages.
+ *
+ * Whether there is a count is looked at before, without a lock: after it, the count may be one of
+ * locks that know of the mark. As long as there is no mark nobody counts up, so what is seen is the
+ * old count, or 0 if the folio is taken off its list meanwhile. In somebody's hands the count's
+ * place may be part of a list, so there it is not looked at.
  */
-static __always_inline bool mlock_mark(struct folio *folio, long nr)
+static __always_inline enum mlock_marked mlock_mark(struct folio *folio, long nr)
 {
+	bool count = folio_test_unevictable(folio) &&
+		     (!folio_test_lru(folio) || data_race(folio->mlock_count));
+
 	if (folio_test_set_mlocked(folio))
-		return false;
+		return MLOCK_MARKED_BEFORE;
 	count_vm_events(UNEVICTABLE_PGMLOCKED, nr);
-	return true;
+	return count ? MLOCK_UNMARKED_COUNT : MLOCK_UNMARKED;
 }
 
 /*
@@ -159,12 +176,12 @@ static __always_inline void unevictable_to_list(struct lru_move *mv, struct foli
 }
 
 /*
- * LRU_MLOCK and LRU_MLOCK_FIRST: enter or count up; or find that the mark went meanwhile.
- * @first: the mark was set for this. A count from before belongs to a mark that was taken away by
- * somebody who could not touch the count.
+ * LRU_MLOCK and LRU_MLOCK_VOID: enter or count up; or find that the mark went meanwhile.
+ * @void_count: the count belongs to a mark that was taken away by somebody who could not touch the
+ * count.
  */
 static __always_inline void lru_move_mlock(struct lru_move *mv, struct folio *folio, long nr,
-					   bool first)
+					   bool void_count)
 {
 	bool unevictable = folio_test_unevictable(folio);
 
@@ -176,7 +193,7 @@ static __always_inline void lru_move_mlock(struct lru_move *mv, struct folio *fo
 		unevictable_enter(mv, folio, nr, folio_test_mlocked(folio));
 		lru_move_add(mv, folio, nr, false);
 	} else if (folio_test_mlocked(folio)) {
-		if (first)
+		if (unlikely(void_count))
 			folio->mlock_count = 0;
 		mlock_count_up(mv, folio);
 	}
