@@ -19,7 +19,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "../kselftest.h"
+#include "../../kselftest.h"
 #include "migrate.h"
 
 #ifndef MADV_COLLAPSE

@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../../../lib/test_hmm_uapi.h"
+#include "../../../../../lib/test_hmm_uapi.h"
 #include "harness.h"
 #include "foliage.h"
 

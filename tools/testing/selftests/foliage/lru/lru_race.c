@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../kselftest.h"
+#include "../../kselftest.h"
 #include "foliage.h"
 
 #ifndef MADV_PAGEOUT

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../kselftest.h"
+#include "../../kselftest.h"
 #include "foliage.h"
 
 #define SPAN	(6UL << 20)

@@ -47,7 +47,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../kselftest.h"
+#include "../../kselftest.h"
 #include "foliage.h"
 #include "lru_isolated.h"
 

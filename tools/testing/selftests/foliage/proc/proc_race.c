@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "../kselftest.h"
+#include "../../kselftest.h"
 #include "proc.h"
 
 #ifndef MADV_PAGEOUT

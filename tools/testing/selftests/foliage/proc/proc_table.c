@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "../../../../lib/test_hmm_uapi.h"
+#include "../../../../../lib/test_hmm_uapi.h"
 #include "proc.h"
 
 #ifndef MADV_PAGEOUT

@@ -7,8 +7,8 @@
 # when they are not beside this file either, they are compiled.
 
 here=$(cd "$(dirname "$0")" && pwd)
-PT=${PAGE_TYPES:-$here/../../../mm/page-types}
-TM=${THPMAPS:-$here/../../../mm/thpmaps}
+PT=${PAGE_TYPES:-$here/../../../../mm/page-types}
+TM=${THPMAPS:-$here/../../../../mm/thpmaps}
 CRIU=${CRIU:-criu}
 THP=/sys/kernel/mm/transparent_hugepage
 CG=/sys/fs/cgroup

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../kselftest.h"
+#include "../../kselftest.h"
 #include "foliage.h"
 
 #ifndef MADV_COLLAPSE

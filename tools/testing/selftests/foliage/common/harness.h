@@ -6,7 +6,7 @@
 #ifndef FOLIAGE_HARNESS_H
 #define FOLIAGE_HARNESS_H
 
-#include "../kselftest_harness.h"
+#include "../../kselftest_harness.h"
 
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 240
