@@ -12,6 +12,7 @@
  * The contents are copied before the exchange, while nobody can write to them: not mapped, locked,
  * and no reference but those that were expected.
  */
+#include <linux/buffer_head.h>
 #include <linux/export.h>
 #include <linux/pagemap.h>
 #include <linux/rmap_runs.h>
@@ -77,8 +78,8 @@ EXPORT_SYMBOL_GPL(filemap_migrate_folio);
 
 /*
  * A file system that cannot move folios may have a dirty one on some list of its own, so it must
- * be clean first. Writing unlocks it: whatever was found out of it is void, and it has to be
- * unmapped again before the next try.
+ * be clean first. Writing unlocks it: whatever was found out of it is void. Before the next try it
+ * has to be unmapped again, and what is still being written must be waited for.
  */
 static int contents_write(struct address_space *mapping, struct folio *src)
 {
@@ -100,7 +101,7 @@ static int contents_write(struct address_space *mapping, struct folio *src)
 	err = mapping->a_ops->writepage(&src->page, &wbc);
 	if (err != AOP_WRITEPAGE_ACTIVATE)
 		folio_lock(src);
-	return err < 0 ? -EIO : -EAGAIN;
+	return err < 0 ? -EIO : -EINPROGRESS;
 }
 
 static int contents_without_help(struct address_space *mapping, struct folio *dst,
@@ -114,14 +115,31 @@ static int contents_without_help(struct address_space *mapping, struct folio *ds
 }
 
 /**
+ * migrate_contents_sleeps - may the file of a folio sleep while it is moved, for whatever reason?
+ * @src: the folio, locked, of a file or the swap cache
+ *
+ * Return: false for those who do it the common way, and wait for nothing if they are not to.
+ */
+bool migrate_contents_sleeps(const struct folio *src)
+{
+	const struct address_space *mapping = folio_mapping((struct folio *)src);
+	typeof(mapping->a_ops->migrate_folio) move = mapping ? mapping->a_ops->migrate_folio : NULL;
+
+	if (!mapping || move == migrate_folio || move == filemap_migrate_folio)
+		return false;
+	return !IS_ENABLED(CONFIG_BUFFER_HEAD) ||
+	       (move != buffer_migrate_folio && move != buffer_migrate_folio_norefs);
+}
+
+/**
  * migrate_contents - move a folio, however its file does that
  * @dst: the new folio
  * @src: the old one
  * @mode: may it be waited?
  *
  * Context: both folios are locked, @src is not mapped.
- * Return: 0, and @src is only good to be freed; -EAGAIN: try again, from the beginning if @src is
- * mapped now; else do not.
+ * Return: 0, and @src is only good to be freed; -EAGAIN: try again; -EINPROGRESS: @src is being
+ * written and may be mapped, begin anew; else do not.
  */
 int migrate_contents(struct folio *dst, struct folio *src, enum migrate_mode mode)
 {
@@ -130,9 +148,9 @@ int migrate_contents(struct folio *dst, struct folio *src, enum migrate_mode mod
 
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(src), src);
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(dst), dst);
-	/* Written and mapped again by the last try. The references do not tell: they count maps. */
-	if (unlikely(folio_mapped(src)))
-		return -EAGAIN;
+	/* That cannot be; but the references, which count maps, would not tell, and data be lost. */
+	if (WARN_ON_ONCE(folio_mapped(src)))
+		return -EINPROGRESS;
 	if (likely(!mapping))
 		err = migrate_folio(NULL, dst, src, mode);
 	else if (mapping_inaccessible(mapping))

@@ -33,6 +33,8 @@
 #define MIGRATE_MANY		500
 /* Folios of a batch whose mappings are walked together. */
 #define MIGRATE_CHUNK		16
+/* But not more pages than that: those that are copied first wait for the others. */
+#define MIGRATE_CHUNK_PAGES	128
 /* Tries: of an asynchronous migration; of a synchronous one, in a batch and then one by one. */
 #define MIGRATE_TRIES		10
 #define MIGRATE_TRIES_BATCH	3
@@ -114,7 +116,7 @@ struct migrate_call {
  *			unlock, drop the old folio
  *
  * -EAGAIN: tried again, from TARGETED or from UNMAPPED; once more from the beginning, if the folio
- * had to be written and was mapped for that. Any other error: undone and given up; -ENOMEM ends the
+ * had to be written (-EINPROGRESS). Any other error: undone and given up; -ENOMEM ends the
  * batch. What is undone goes through the table upwards, from where it failed.
  */
 enum move_state {
@@ -238,6 +240,7 @@ void targets_end(struct migrate_call *call);
 
 int migrate_exchange(struct address_space *mapping, struct folio *dst, struct folio *src,
 		     int expected);
+bool migrate_contents_sleeps(const struct folio *src);
 int migrate_contents(struct folio *dst, struct folio *src, enum migrate_mode mode);
 
 /* --- movable.c -------------------------------------------------------------------------- */

@@ -760,13 +760,67 @@ static void test_without_help(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EINVAL, migrate_contents(dst, f.src, MIGRATE_SYNC));
 	KUNIT_EXPECT_TRUE(test, folio_test_dirty(f.src));
 	f.mapping->a_ops = &fs_writing;
-	expect_writes(test, &f, dst, 0, -EAGAIN);
-	expect_writes(test, &f, dst, AOP_WRITEPAGE_ACTIVATE, -EAGAIN);
+	expect_writes(test, &f, dst, 0, -EINPROGRESS);
+	expect_writes(test, &f, dst, AOP_WRITEPAGE_ACTIVATE, -EINPROGRESS);
 	expect_writes(test, &f, dst, -ENOSPC, -EIO);
 	KUNIT_EXPECT_PTR_EQ(test, xa_load(&f.mapping->i_pages, 3), (void *)f.src);
 	KUNIT_EXPECT_EQ(test, 0, migrate_contents(dst, f.src, MIGRATE_ASYNC));
 	KUNIT_EXPECT_PTR_EQ(test, xa_load(&f.mapping->i_pages, 3), (void *)dst);
 	file_folio_done(&f, dst);
+}
+
+/* A file system whose writing goes on for a while after it has been asked for. */
+static struct {
+	struct delayed_work work;
+	struct folio *folio;
+	bool moved;
+} writing;
+
+static void fs_written(struct work_struct *work)
+{
+	writing.moved = !READ_ONCE(writing.folio->mapping);
+	folio_end_writeback(writing.folio);
+}
+
+static int fs_write_later(struct page *page, struct writeback_control *wbc)
+{
+	written.calls++;
+	writing.folio = page_folio(page);
+	folio_start_writeback(writing.folio);
+	folio_unlock(writing.folio);
+	schedule_delayed_work(&writing.work, msecs_to_jiffies(50));
+	return 0;
+}
+
+static const struct address_space_operations fs_slow = {
+	.dirty_folio = noop_dirty_folio,
+	.writepage = fs_write_later,
+};
+
+/* Nobody maps the folio, so only its being written says that the next try has to wait. */
+static void test_written_later(struct kunit *test)
+{
+	struct migration_target_control mtc = { .nid = NUMA_NO_NODE, .gfp_mask = GFP_KERNEL };
+	struct filed f;
+	LIST_HEAD(list);
+
+	file_folio(test, &f, GFP_KERNEL);
+	f.mapping->a_ops = &fs_slow;
+	written.calls = 0;
+	INIT_DELAYED_WORK(&writing.work, fs_written);
+	folio_set_dirty(f.src);
+	folio_unlock(f.src);
+	list_add(&f.src->lru, &list);
+	node_stat_mod_folio(f.src, NR_ISOLATED_ANON + folio_is_file_lru(f.src), 1);
+	KUNIT_EXPECT_EQ(test, 0, migrate_pages(&list, alloc_migration_target, NULL,
+					       (unsigned long)&mtc, MIGRATE_SYNC, MR_SYSCALL, NULL));
+	KUNIT_EXPECT_EQ(test, written.calls, 1);
+	flush_delayed_work(&writing.work);
+	KUNIT_EXPECT_FALSE_MSG(test, writing.moved, "moved while it was being written");
+	if (!list_empty(&list))
+		putback_movable_pages(&list);
+	f.mapping->a_ops = f.ops;
+	fput(f.file);
 }
 
 static bool all_buffers(struct folio *folio, bool locked)
@@ -1312,6 +1366,7 @@ static struct kunit_case migrate_cases[] = {
 	KUNIT_CASE(test_spares),
 	KUNIT_CASE(test_inaccessible),
 	KUNIT_CASE(test_without_help),
+	KUNIT_CASE(test_written_later),
 	KUNIT_CASE(test_buffers),
 	KUNIT_CASE(test_orphan),
 	KUNIT_CASE(test_counts),

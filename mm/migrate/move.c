@@ -387,20 +387,81 @@ static void carry_out_few(struct migrate_batch *batch, struct few *few, const u8
 }
 
 /*
- * Not moved. True: only tried again, as it is. If it was written to the disk and mapped for that,
- * it must be unmapped first.
+ * Not moved. True: only tried again, as it is. What is being written has to be waited for, and
+ * unmapped again, first.
  */
 static bool carry_out_failed(struct migrate_batch *batch, struct move *move)
 {
-	if (move->err != -EAGAIN) {
+	switch (move->err) {
+	case -EAGAIN:
+		return true;
+	case -EINPROGRESS:
+		move_undo(batch, move, MOVE_TARGETED);
+		move->err = -EAGAIN;
+		batch->anew = true;
+		return false;
+	default:
 		move_undo(batch, move, MOVE_ISOLATED);
 		return false;
 	}
-	if (likely(is_driver_page(move) || !folio_mapped(move->src)))
-		return true;
-	move_undo(batch, move, MOVE_TARGETED);
-	batch->anew = true;
+}
+
+/* Drivers and some file systems may sleep, in an asynchronous migration, too. */
+static __always_inline bool may_sleep(const struct move *move)
+{
+	if (likely(folio_test_anon(move->src) && !folio_test_swapcache(move->src)))
+		return false;
+	return is_driver_page(move) ||
+	       (move->src->mapping && migrate_contents_sleeps(move->src));
+}
+
+/* Folios on the last part of their way: to be mapped together, and to be left. */
+struct arriving {
+	struct few few;
+	u8 queued[MIGRATE_CHUNK];
+	unsigned long pages;
+	struct leaving leaving;
+};
+
+static void arrive(struct migrate_batch *batch, struct arriving *to)
+{
+	carry_out_few(batch, &to->few, to->queued, &to->leaving);
+	to->pages = 0;
+}
+
+/* Return: whether the move shall be tried again as it is. */
+static __always_inline bool carry_out(struct migrate_batch *batch, struct move *move,
+				      struct arriving *to)
+{
+	cond_resched();
+	move->err = move_contents(batch, move, &to->queued[to->few.nr]);
+	if (unlikely(move->err))
+		return carry_out_failed(batch, move);
+	set_state(move, MOVE_MOVED);
+	/* A page of a driver needs neither list nor mappings. */
+	if (unlikely(is_driver_page(move))) {
+		finish(batch, move, &to->leaving);
+		return false;
+	}
+	to->pages += folio_nr_pages(move->src);
+	if (!few_add(&to->few, move) || to->pages >= MIGRATE_CHUNK_PAGES)
+		arrive(batch, to);
 	return false;
+}
+
+/* What may sleep: one after the other, while nothing that was moved is left unmapped for it. */
+static noinline unsigned int carry_out_slow(struct migrate_batch *batch, struct arriving *to)
+{
+	struct move *move, *end = batch->moves + batch->nr;
+	unsigned int again = 0;
+
+	for (move = batch->moves; move < end; move++) {
+		if (move->state != MOVE_UNMAPPED || !may_sleep(move))
+			continue;
+		again += carry_out(batch, move, to);
+		arrive(batch, to);
+	}
+	return again;
 }
 
 /**
@@ -408,37 +469,31 @@ static bool carry_out_failed(struct migrate_batch *batch, struct move *move)
  * @batch: the batch; the TLBs have been flushed
  *
  * What may succeed later is UNMAPPED still, with -EAGAIN; for other errors the move is undone.
+ * Faults wait as long as a folio is unmapped, so what may sleep comes after all others are mapped.
  *
  * Return: how many shall be tried again.
  */
 unsigned int moves_carry_out(struct migrate_batch *batch)
 {
 	struct move *move, *end = batch->moves + batch->nr;
-	u8 queued[MIGRATE_CHUNK];
-	struct leaving leaving;
-	unsigned int again = 0;
-	struct few few;
+	unsigned int again = 0, slow = 0;
+	struct arriving to;
 
-	few.nr = 0;
-	leaving_init(&leaving);
+	to.few.nr = 0;
+	to.pages = 0;
+	leaving_init(&to.leaving);
 	for (move = batch->moves; move < end; move++) {
 		if (move->state != MOVE_UNMAPPED)
 			continue;
-		cond_resched();
-		move->err = move_contents(batch, move, &queued[few.nr]);
-		if (unlikely(move->err)) {
-			again += carry_out_failed(batch, move);
-			continue;
-		}
-		set_state(move, MOVE_MOVED);
-		/* A page of a driver needs neither list nor mappings. */
-		if (unlikely(is_driver_page(move)))
-			finish(batch, move, &leaving);
-		else if (!few_add(&few, move))
-			carry_out_few(batch, &few, queued, &leaving);
+		if (unlikely(may_sleep(move)))
+			slow++;
+		else
+			again += carry_out(batch, move, &to);
 	}
-	carry_out_few(batch, &few, queued, &leaving);
-	leaving_end(&leaving);
+	arrive(batch, &to);
+	if (unlikely(slow))
+		again += carry_out_slow(batch, &to);
+	leaving_end(&to.leaving);
 	return again;
 }
 

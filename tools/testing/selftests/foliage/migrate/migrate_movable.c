@@ -12,7 +12,13 @@
  *	migrate_movable [test_movable.ko]
  */
 #define _GNU_SOURCE
+#include <linux/mempolicy.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "harness.h"
 #include "movable.h"
@@ -567,6 +573,80 @@ TEST_F(movable, compaction_frees_blocks)
 	TH_LOG("blocks of order 9: %ld with pinned pages, %ld with movable ones", pinned, free_to_move);
 	EXPECT_GT(free_to_move, pinned + SPREAD_PAGES / 512 / 2);
 	EXPECT_EQ(movable_stat("broken"), 0);
+}
+
+/* --- who waits for a driver that sleeps ---------------------------------------------------- */
+
+#define STALL_PAGES	64L
+#define STALL_DELAY_US	400000L
+
+struct staller {
+	char *p;
+	atomic_bool stop;
+	long longest_us;
+};
+
+/* Touches all pages again and again, and keeps the longest time that one took. */
+static void *stall_touch(void *arg)
+{
+	struct staller *s = arg;
+	struct timespec a, b;
+
+	while (!atomic_load(&s->stop)) {
+		for (long i = 0; i < STALL_PAGES; i++) {
+			long us;
+
+			clock_gettime(CLOCK_MONOTONIC, &a);
+			(*(volatile char *)(s->p + i * PAGE))++;
+			clock_gettime(CLOCK_MONOTONIC, &b);
+			us = (b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000;
+			if (us > s->longest_us)
+				s->longest_us = us;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Pages of a process and of the driver side by side, so that compaction moves them together. While
+ * the driver sleeps in the move of its own, no fault on the others waits for it.
+ */
+TEST_F(movable, nobody_waits_for_the_driver)
+{
+	unsigned long mask = 1UL << self->node;
+	struct staller s = {};
+	pthread_t thread;
+	long moved;
+
+	write_text("/proc/sys/vm/drop_caches", "3");
+	s.p = mmap(NULL, STALL_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		   -1, 0);
+	ASSERT_NE(s.p, MAP_FAILED);
+	ASSERT_EQ(syscall(SYS_set_mempolicy, MPOL_BIND, &mask, 64), 0);
+	madvise(s.p, STALL_PAGES * PAGE, MADV_NOHUGEPAGE);
+	/* In turns, and with holes above for compaction to move them to. */
+	for (long i = 0; i < STALL_PAGES; i++) {
+		s.p[i * PAGE] = 1;
+		if (i % 8 == 0)
+			ASSERT_EQ(movable_write("alloc", "1 %d", self->node), 0);
+	}
+	movable_spread(2048, self->node, 1);
+	ASSERT_EQ(movable_write("free", "range %ld %ld", STALL_PAGES / 8,
+				STALL_PAGES / 8 + 2047), 0);
+	ASSERT_EQ(syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0), 0);
+	settle_lru();
+	ASSERT_EQ(movable_write("stat", "0"), 0);
+	ASSERT_EQ(movable_write("delay_us", "%ld", STALL_DELAY_US), 0);
+	ASSERT_EQ(pthread_create(&thread, NULL, stall_touch, &s), 0);
+	compact_node(self->node);
+	atomic_store(&s.stop, true);
+	pthread_join(thread, NULL);
+	movable_write("delay_us", "0");
+	moved = movable_stat("migrate_ok");
+	TH_LOG("%ld pages of the driver moved, the longest fault took %ld us", moved, s.longest_us);
+	EXPECT_GT(moved, 0);
+	EXPECT_LT(s.longest_us, STALL_DELAY_US * 3 / 4);
+	munmap(s.p, STALL_PAGES * PAGE);
 }
 
 int main(int argc, char **argv)
