@@ -19,6 +19,10 @@
 #define AGES_FILE	"/sys/kernel/mm/page_idle/ages"
 #define BAR_COLUMNS	32
 
+/* More memory than this no machine has, and sums of it stay far from the end of 64 bits. */
+#define MAX_BYTES	(1ULL << 56)
+#define MAX_PERIOD_MS	(1ULL << 40)
+
 const char *const age_labels[NR_AGES] = { "0", "1", "2", "4", "8", "16", "32", "64", "128+" };
 const char *const age_kinds[3] = { "anon", "file", "unevictable" };
 
@@ -27,33 +31,58 @@ static int malformed(const char *path, int line, const char *what)
 	return fail("%s, line %d: %s", path, line, what);
 }
 
+static bool parse_header(struct ages *a, const char **text)
+{
+	static const char title[] = "age anon file unevictable period_ms=";
+	static const char sweeps[] = " sweeps=";
+	const char *at = *text;
+	bool good;
+
+	if (strncmp(at, title, sizeof(title) - 1))
+		return false;
+	/* Digits follow the '=' at once, and a number ends at a blank. */
+	at += sizeof(title) - 1;
+	if (*at == ' ' || !text_number(&at, 10, MAX_PERIOD_MS, &a->period_ms) ||
+	    strncmp(at, sweeps, sizeof(sweeps) - 1))
+		return false;
+	at += sizeof(sweeps) - 1;
+	good = *at != ' ' && text_number(&at, 10, UINT64_MAX, &a->sweeps) && *at == '\n';
+	*text = at + 1;
+	return good;
+}
+
+static int parse_row(struct ages *a, const char **text, const char *path, int row)
+{
+	const char *at = *text;
+	size_t len = strlen(age_labels[row]);
+	int i;
+
+	if (!*at)
+		return malformed(path, row + 2, "the histogram is cut short");
+	if (strncmp(at, age_labels[row], len) || at[len] != ' ')
+		return malformed(path, row + 2, "an age and three numbers expected");
+	at += len;
+	for (i = 0; i < 3; i++)
+		if (!text_number(&at, 10, MAX_BYTES, &a->bytes[row][i]))
+			return malformed(path, row + 2, "an age and three numbers expected");
+	if (!*at)
+		return malformed(path, row + 2, "the histogram is cut short");
+	if (*at != '\n')
+		return malformed(path, row + 2, "an age and three numbers expected");
+	*text = at + 1;
+	return 0;
+}
+
 static int parse(struct ages *a, const char *text, const char *path)
 {
-	unsigned long long period, sweeps, v[3];
-	char label[8];
-	int row, n = 0;
+	int row;
 
-	if (sscanf(text, "age anon file unevictable period_ms=%llu sweeps=%llu%n", &period,
-		   &sweeps, &n) != 2 || text[n] != '\n')
+	if (!parse_header(a, &text))
 		return malformed(path, 1, "this is no age histogram ('age anon file unevictable "
 				 "period_ms=N sweeps=N' expected)");
-	a->period_ms = period;
-	a->sweeps = sweeps;
-	text += n + 1;
-	for (row = 0; row < NR_AGES; row++) {
-		if (!*text)
-			return malformed(path, row + 2, "the histogram is cut short");
-		n = 0;
-		if (sscanf(text, "%7s %llu %llu %llu%n", label, &v[0], &v[1], &v[2], &n) != 4 ||
-		    strcmp(label, age_labels[row]) || (text[n] && text[n] != '\n'))
-			return malformed(path, row + 2, "an age and three numbers expected");
-		if (text[n] != '\n')
-			return malformed(path, row + 2, "the histogram is cut short");
-		a->bytes[row][0] = v[0];
-		a->bytes[row][1] = v[1];
-		a->bytes[row][2] = v[2];
-		text += n + 1;
-	}
+	for (row = 0; row < NR_AGES; row++)
+		if (parse_row(a, &text, path, row))
+			return -1;
 	return *text ? malformed(path, row + 2, "more lines than ages") : 0;
 }
 
@@ -112,8 +141,8 @@ static const char *span_of(uint64_t sweeps, uint64_t period_ms, char buf[16])
 
 static void print_text(const struct ages *a, const char *of)
 {
+	char *title = text_plain(xstrdup(of), ""), b[5][16];
 	uint64_t sum[NR_AGES], most = 1, all = 0;
-	char b[5][16];
 	int row, i;
 
 	for (row = 0; row < NR_AGES; row++) {
@@ -121,8 +150,9 @@ static void print_text(const struct ages *a, const char *of)
 		most = sum[row] > most ? sum[row] : most;
 		all += sum[row];
 	}
-	printf("%s: a sweep every %g s, %llu so far\n", of, a->period_ms / 1000.0,
+	printf("%s: a sweep every %g s, %llu so far\n", title, a->period_ms / 1000.0,
 	       (unsigned long long)a->sweeps);
+	free(title);
 	printf("%5s %9s %9s %9s %11s %6s\n", "AGE", "IDLE FOR", "ANON", "FILE", "UNEVICTABLE",
 	       "SHARE");
 	for (row = 0; row < NR_AGES; row++) {

@@ -3,7 +3,6 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "pagewatch.h"
 
@@ -130,19 +129,6 @@ static int deliver(const struct record *r, const char *keep, const char *picture
 	return out_finish();
 }
 
-/* An hour of watching must not end with "no such directory". */
-static int check_folder(const char *path)
-{
-	char *dir = xstrdup(path), *slash = strrchr(dir, '/');
-	int err;
-
-	if (slash)
-		slash[slash == dir] = 0;
-	err = access(slash ? dir : ".", W_OK) ? fail("cannot write %s: %m", path) : 0;
-	free(dir);
-	return err;
-}
-
 int cmd_heatmap(int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -184,8 +170,8 @@ int cmd_heatmap(int argc, char **argv)
 		usage_error("give -p PID");
 	if (!h.picture && !h.keep && !h.json)
 		usage_error("nothing to do with the result: give -o FILE, --record FILE or --json");
-	if ((h.picture && (plot_check(h.picture) || check_folder(h.picture))) ||
-	    (h.keep && check_folder(h.keep)))
+	if ((h.picture && (plot_check(h.picture) || newfile_check(h.picture))) ||
+	    (h.keep && newfile_check(h.keep)))
 		return EXIT_FAILED;
 	err = watch_open(&h.watch, pid, NULL);
 	if (!err)
@@ -239,7 +225,7 @@ int cmd_report(int argc, char **argv)
 	}
 	if (optind + 1 != argc)
 		usage_error("give one FILE that 'pagewatch heatmap --record' wrote");
-	if (picture && plot_check(picture))
+	if (picture && (plot_check(picture) || newfile_check(picture)))
 		return EXIT_FAILED;
 	err = record_read(&r, argv[optind]);
 	if (!err && !picture && !json)

@@ -35,7 +35,8 @@ ssize_t kpage_read(int fd, const char *name, uint64_t pfn, uint64_t *out, size_t
 {
 	size_t bytes = nr * 8, done = 0;
 
-	while (done < bytes) {
+	/* A large machine has minutes of this: somebody may want to stop it. */
+	while (done < bytes && !stop_requested()) {
 		ssize_t r = pread(fd, (char *)out + done, bytes - done, pfn * 8 + done);
 
 		if (r < 0 && errno == EINTR && !stop_requested())
@@ -47,6 +48,8 @@ ssize_t kpage_read(int fd, const char *name, uint64_t pfn, uint64_t *out, size_t
 			break;
 		done += r;
 	}
+	if (stop_requested())
+		return -1;
 	memset((char *)out + done, 0, bytes - done);
 	return done / 8;
 }

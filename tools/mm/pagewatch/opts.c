@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Words of the command line to values; whatever is wrong with them ends here with status 2. */
-#include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -15,10 +13,11 @@ static volatile sig_atomic_t stop;
 void usage_error(const char *fmt, ...)
 {
 	va_list ap;
+	char *text;
 
-	fputs("pagewatch: ", stderr);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	if (vasprintf(&text, fmt, ap) >= 0)
+		fprintf(stderr, "pagewatch: %s", text_plain(text, ""));
 	va_end(ap);
 	if (this_cmd)
 		fprintf(stderr, "\nTry 'pagewatch %s --help'.\n", this_cmd->name);
@@ -45,36 +44,30 @@ void common_option(int c)
 
 pid_t opt_pid(const char *s)
 {
-	char *end;
-	long v;
+	const char *at = s;
+	uint64_t v;
 
-	errno = 0;
-	v = strtol(s, &end, 10);
-	if (errno || end == s || *end || v < 1 || v > INT_MAX)
+	if (!text_number(&at, 10, INT_MAX, &v) || *at || !v)
 		usage_error("'%s' is no process ID: give a positive number", s);
 	return v;
 }
 
 double opt_seconds(const char *s)
 {
-	char *end;
+	const char *at = s;
 	double v;
 
-	errno = 0;
-	v = strtod(s, &end);
-	if (errno || end == s || *end || !isfinite(v) || v < 0.001 || v > 1e6)
+	if (!text_seconds(&at, 1e6, &v) || *at || v < 0.001)
 		usage_error("'%s' is no interval: give seconds from 0.001 to 1000000", s);
 	return v;
 }
 
 unsigned int opt_count(const char *s)
 {
-	char *end;
-	long v;
+	const char *at = s;
+	uint64_t v;
 
-	errno = 0;
-	v = strtol(s, &end, 10);
-	if (errno || end == s || *end || v < 1 || v > 1000000)
+	if (!text_number(&at, 10, 1000000, &v) || *at || !v)
 		usage_error("'%s' is no count: give a number from 1 to 1000000", s);
 	return v;
 }
@@ -88,11 +81,13 @@ static void on_signal(int sig)
 /* No SA_RESTART: a signal ends the wait between two intervals, and what was seen is kept. */
 void stop_on_signals(void)
 {
-	struct sigaction sa = { .sa_handler = on_signal };
+	struct sigaction sa = { .sa_handler = on_signal }, was;
 
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
-	sigaction(SIGHUP, &sa, NULL);
+	/* nohup is to be obeyed. */
+	if (!sigaction(SIGHUP, NULL, &was) && was.sa_handler != SIG_IGN)
+		sigaction(SIGHUP, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
 }
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Errors, progress, JSON, and files that appear whole or not at all. */
+/* Errors, progress, JSON. */
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,11 +16,15 @@ static double progress_drawn;
 
 static void say(const char *fmt, va_list ap)
 {
+	char *text;
+
 	progress_end();
 	fflush(stdout);
-	fputs("pagewatch: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
+	/* What is quoted may be a name that somebody else has chosen. */
+	if (vasprintf(&text, fmt, ap) < 0)
+		return;
+	fprintf(stderr, "pagewatch: %s\n", text_plain(text, "\n"));
+	free(text);
 }
 
 int fail(const char *fmt, ...)
@@ -189,58 +192,4 @@ int out_finish(void)
 	if (fflush(stdout) || ferror(stdout))
 		return fail("cannot write the output: %s", strerror(errno));
 	return 0;
-}
-
-int newfile_open(struct newfile *nf, const char *path)
-{
-	mode_t mask = umask(0);
-	size_t len;
-	int fd;
-
-	umask(mask);
-	nf->path = xstrdup(path);
-	len = strlen(path) + 16;
-	nf->temp = xrealloc(NULL, len);
-	snprintf(nf->temp, len, "%s.tmp-XXXXXX", path);
-	nf->f = NULL;
-	fd = mkstemp(nf->temp);
-	if (fd >= 0)
-		nf->f = fdopen(fd, "w");
-	if (nf->f) {
-		fchmod(fd, 0666 & ~mask);
-		return 0;
-	}
-	fail("cannot write %s: %s", path, strerror(errno));
-	free(nf->path);
-	free(nf->temp);
-	nf->path = NULL;
-	return -1;
-}
-
-static void newfile_free(struct newfile *nf)
-{
-	free(nf->path);
-	free(nf->temp);
-	nf->path = NULL;
-}
-
-int newfile_commit(struct newfile *nf)
-{
-	bool bad = fflush(nf->f) || ferror(nf->f) || fsync(fileno(nf->f));
-
-	if (fclose(nf->f) || bad || rename(nf->temp, nf->path)) {
-		fail("cannot write %s: %s", nf->path, strerror(errno));
-		unlink(nf->temp);
-		newfile_free(nf);
-		return -1;
-	}
-	newfile_free(nf);
-	return 0;
-}
-
-void newfile_abort(struct newfile *nf)
-{
-	fclose(nf->f);
-	unlink(nf->temp);
-	newfile_free(nf);
 }

@@ -5,6 +5,7 @@
  *   main    subcommand table            wss, heatmap, types, ages   one subcommand each
  *   opts    words to values             record, plot                a heatmap's data and picture
  *   out     tables, JSON, progress      watch                       mark, wait, read, judge
+ *   newfile what is written to          text                        what others wrote
  *   proc    /proc/PID                   frames                      what is known of each frame
  *   cgroup  /sys/fs/cgroup              bitmap, pagemap, kpage      the kernel's big arrays
  *
@@ -45,16 +46,22 @@ void json_num(const char *key, double v);
 void json_str(const char *key, const char *v);
 int out_finish(void);
 
-/* A file that appears whole or not at all */
+/* newfile.c: a file that appears whole or not at all, unless it is no regular file */
 struct newfile {
 	char *path;
-	char *temp;
+	char *temp;		/* NULL: written in place */
 	FILE *f;
 };
 
+int newfile_check(const char *path);
 int newfile_open(struct newfile *nf, const char *path);
 int newfile_commit(struct newfile *nf);
 void newfile_abort(struct newfile *nf);
+
+/* text.c */
+bool text_number(const char **at, int base, uint64_t max, uint64_t *v);
+bool text_seconds(const char **at, double max, double *v);
+char *text_plain(char *text, const char *keep);
 
 /* opts.c */
 struct cmd {
@@ -107,7 +114,7 @@ int proc_sleep(struct proc *p, double until, const char *what);
 void proc_say_gone(const struct proc *p, unsigned int intervals);
 char *read_text(int dirfd, const char *path, size_t *len);
 int proc_rollup(pid_t pid, uint64_t *rss, uint64_t *pss);
-uint64_t proc_resident(pid_t pid);
+uint64_t proc_resident_all(void);
 
 /* tmpfs.c */
 void proc_read_tmpfs(struct proc *p);

@@ -343,7 +343,7 @@ static int gnuplot_failed(FILE *words, int status)
 		return fail("gnuplot is not installed: apt-get install gnuplot-nox");
 	rewind(words);
 	while (fgets(line, sizeof(line), words))
-		fputs(line, stderr);
+		fputs(text_plain(line, "\n\t"), stderr);
 	return fail("gnuplot could not draw the picture");
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* One process: its name, its VMAs, and whether it is still there. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
@@ -70,7 +72,7 @@ bool proc_gone(struct proc *p)
 
 int proc_open(struct proc *p, pid_t pid)
 {
-	char path[32], *text, *at;
+	char path[32], *text;
 
 	*p = (struct proc){ .pid = pid, .dir = -1, .pidfd = -1 };
 	snprintf(path, sizeof(path), "/proc/%d", pid);
@@ -84,10 +86,7 @@ int proc_open(struct proc *p, pid_t pid)
 	}
 	text[strcspn(text, "\n")] = 0;
 	/* A process names itself: no escape sequences for our terminal. */
-	for (at = text; *at; at++)
-		if ((unsigned char)*at < 0x20 || *at == 0x7f)
-			*at = '?';
-	snprintf(p->comm, sizeof(p->comm), "%s", text);
+	snprintf(p->comm, sizeof(p->comm), "%s", text_plain(text, ""));
 	free(text);
 #ifdef SYS_pidfd_open
 	p->pidfd = syscall(SYS_pidfd_open, pid, 0);
@@ -240,7 +239,7 @@ int proc_rollup(pid_t pid, uint64_t *rss, uint64_t *pss)
 	return 0;
 }
 
-uint64_t proc_resident(pid_t pid)
+static uint64_t proc_resident(pid_t pid)
 {
 	unsigned long long resident = 0;
 	char path[48], *text;
@@ -251,4 +250,22 @@ uint64_t proc_resident(pid_t pid)
 		resident = 0;
 	free(text);
 	return resident * page_size;
+}
+
+/* Each process that /proc shows, once: those of a PID namespace below, not of one above. */
+uint64_t proc_resident_all(void)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *e;
+	uint64_t sum = 0, pid;
+
+	while (dir && (e = readdir(dir))) {
+		const char *at = e->d_name;
+
+		if (text_number(&at, 10, INT_MAX, &pid))
+			sum += proc_resident(pid);
+	}
+	if (dir)
+		closedir(dir);
+	return sum;
 }

@@ -15,7 +15,6 @@
  *   end SHOTS
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +23,9 @@
 #define MAGIC		"pagewatch-record"
 #define FORMAT		1
 #define MAX_CELLS	(1U << 24)
+#define MAX_SECONDS	1e10
+#define MAX_PAGE	(1ULL << 30)
+#define MAX_CELL	(1ULL << 42)
 
 void record_region(struct record *r, uint64_t start, uint64_t end, const char *name)
 {
@@ -75,9 +77,10 @@ void record_free(struct record *r)
 
 static void put_line_text(FILE *f, const char *text)
 {
-	for (; *text; text++)
-		fputc((unsigned char)*text < 0x20 ? '?' : *text, f);
-	fputc('\n', f);
+	char *plain = text_plain(xstrdup(text), "");
+
+	fprintf(f, "%s\n", plain);
+	free(plain);
 }
 
 int record_write(const struct record *r, const char *path)
@@ -135,91 +138,144 @@ static int next_line(struct reading *rd)
 	return 0;
 }
 
-static int read_header(struct record *r, struct reading *rd)
+/* What follows "@word " in the line just read; NULL when the line begins otherwise. */
+static const char *after(const struct reading *rd, const char *word)
 {
-	unsigned long long page, cell;
-	unsigned int version;
-	int at = 0;
+	size_t len = strlen(word);
 
-	if (getline(&rd->line, &rd->cap, rd->f) <= 0 ||
-	    sscanf(rd->line, MAGIC " %u", &version) != 1)
+	return !strncmp(rd->line, word, len) && rd->line[len] == ' ' ? rd->line + len + 1 : NULL;
+}
+
+/* A line of one word and one number. */
+static int read_number(struct reading *rd, const char *word, uint64_t max, uint64_t *v)
+{
+	const char *at;
+
+	if (next_line(rd))
+		return -1;
+	at = after(rd, word);
+	if (at && text_number(&at, 10, max, v) && !*at)
+		return 0;
+	return fail("%s, line %lu: '%s NUMBER' expected", rd->path, rd->nr, word);
+}
+
+static int read_format(struct reading *rd)
+{
+	uint64_t version;
+	const char *at = NULL;
+
+	if (getline(&rd->line, &rd->cap, rd->f) > 0)
+		at = after(rd, MAGIC);
+	if (!at || !text_number(&at, 10, UINT32_MAX, &version) || *at != '\n')
 		return fail("%s is no record of pagewatch heatmap --record", rd->path);
 	rd->nr = 1;
 	if (version != FORMAT)
-		return fail("%s has format %u; this pagewatch reads format %d", rd->path, version,
-			    FORMAT);
-	if (next_line(rd))
+		return fail("%s has format %u; this pagewatch reads format %d", rd->path,
+			    (unsigned int)version, FORMAT);
+	return 0;
+}
+
+static int read_header(struct record *r, struct reading *rd)
+{
+	const char *at;
+	uint64_t pid;
+
+	if (read_format(rd) || read_number(rd, "pid", INT32_MAX, &pid) || next_line(rd))
 		return -1;
-	if (sscanf(rd->line, "pid %d", &r->pid) != 1)
-		return bad(rd, "'pid NUMBER' expected");
-	if (next_line(rd))
-		return -1;
-	if (sscanf(rd->line, "comm %n", &at) || !at)
+	r->pid = pid;
+	at = after(rd, "comm");
+	if (!at)
 		return bad(rd, "'comm NAME' expected");
-	snprintf(r->comm, sizeof(r->comm), "%s", rd->line + at);
+	/* The file need not be ours: what it says of names goes to a terminal too. */
+	snprintf(r->comm, sizeof(r->comm), "%s", at);
+	text_plain(r->comm, "");
 	if (next_line(rd))
 		return -1;
-	if (sscanf(rd->line, "interval %lf", &r->interval) != 1 || !(r->interval > 0))
+	at = after(rd, "interval");
+	if (!at || !text_seconds(&at, MAX_SECONDS, &r->interval) || *at || r->interval <= 0)
 		return bad(rd, "'interval SECONDS' expected");
-	if (next_line(rd))
+	if (read_number(rd, "page_size", MAX_PAGE, &r->page_size) ||
+	    read_number(rd, "cell_bytes", MAX_CELL, &r->cell_bytes))
 		return -1;
-	if (sscanf(rd->line, "page_size %llu", &page) != 1 || !page || page & (page - 1))
-		return bad(rd, "'page_size BYTES' expected");
-	if (next_line(rd))
-		return -1;
-	if (sscanf(rd->line, "cell_bytes %llu", &cell) != 1 || cell < page)
-		return bad(rd, "'cell_bytes BYTES' expected");
-	r->page_size = page;
-	r->cell_bytes = cell;
+	if (!r->page_size || r->page_size & (r->page_size - 1))
+		return bad(rd, "page_size is no power of two");
+	if (!r->cell_bytes || r->cell_bytes % r->page_size)
+		return bad(rd, "cell_bytes is no multiple of page_size");
+	return 0;
+}
+
+static int read_cell(struct shot *s, struct reading *rd, uint64_t most)
+{
+	const char *at = rd->line;
+	uint64_t addr, n[3];
+	struct cell c;
+	int i;
+
+	if (!text_number(&at, 16, UINT64_MAX, &addr))
+		return bad(rd, "'ADDRESS REFERENCED IDLE UNTRACKED' expected");
+	for (i = 0; i < 3; i++)
+		if (!text_number(&at, 10, UINT32_MAX, &n[i]))
+			return bad(rd, "'ADDRESS REFERENCED IDLE UNTRACKED' expected");
+	if (*at)
+		return bad(rd, "'ADDRESS REFERENCED IDLE UNTRACKED' expected");
+	if (n[0] + n[1] + n[2] > most)
+		return bad(rd, "more pages than a cell has");
+	if (s->nr && addr <= s->cell[s->nr - 1].addr)
+		return bad(rd, "addresses must rise");
+	c = (struct cell){ .addr = addr, .referenced = n[0], .idle = n[1], .untracked = n[2] };
+	record_cell(s, &c);
 	return 0;
 }
 
 static int read_shot(struct record *r, struct reading *rd)
 {
-	unsigned long long addr, last = 0;
-	unsigned int nr, i;
+	const char *at = after(rd, "shot");
+	uint64_t nr, i;
 	struct shot *s;
 	double time;
 
-	if (sscanf(rd->line, "shot %lf %u", &time, &nr) != 2 || nr > MAX_CELLS || !(time >= 0))
+	if (!at || !text_seconds(&at, MAX_SECONDS, &time) ||
+	    !text_number(&at, 10, MAX_CELLS, &nr) || *at)
 		return bad(rd, "'shot SECONDS CELLS' expected");
 	s = record_shot(r, time);
-	for (i = 0; i < nr; i++) {
-		struct cell c;
-
-		if (next_line(rd))
+	for (i = 0; i < nr; i++)
+		if (next_line(rd) || read_cell(s, rd, r->cell_bytes / r->page_size))
 			return -1;
-		if (sscanf(rd->line, "%llx %u %u %u", &addr, &c.referenced, &c.idle,
-			   &c.untracked) != 4)
-			return bad(rd, "'ADDRESS REFERENCED IDLE UNTRACKED' expected");
-		if (i && addr <= last)
-			return bad(rd, "addresses must rise");
-		c.addr = last = addr;
-		record_cell(s, &c);
-	}
+	return 0;
+}
+
+static int read_region(struct record *r, struct reading *rd, const char *at)
+{
+	uint64_t start, end;
+	char *name;
+
+	if (!text_number(&at, 16, UINT64_MAX, &start) ||
+	    !text_number(&at, 16, UINT64_MAX, &end) || *at != ' ')
+		return bad(rd, "'region START END NAME' expected");
+	if (start >= end)
+		return bad(rd, "a region that ends before it starts");
+	name = text_plain(xstrdup(at + 1), "");
+	record_region(r, start, end, name);
+	free(name);
 	return 0;
 }
 
 static int read_body(struct record *r, struct reading *rd)
 {
-	unsigned long long start, end;
-	size_t shots;
-	int at;
+	uint64_t shots;
+	const char *at;
+	int err = 0;
 
-	for (;;) {
+	while (!err) {
 		if (next_line(rd))
 			return -1;
-		if (sscanf(rd->line, "end %zu", &shots) == 1)
+		at = after(rd, "end");
+		if (at && text_number(&at, 10, UINT64_MAX, &shots) && !*at)
 			return shots == r->nr_shots ? 0 : bad(rd, "shots are missing before it");
-		at = 0;
-		if (sscanf(rd->line, "region %llx %llx %n", &start, &end, &at) == 2 && at) {
-			if (start >= end)
-				return bad(rd, "a region that ends before it starts");
-			record_region(r, start, end, rd->line + at);
-		} else if (read_shot(r, rd)) {
-			return -1;
-		}
+		at = after(rd, "region");
+		err = at ? read_region(r, rd, at) : read_shot(r, rd);
 	}
+	return err;
 }
 
 int record_read(struct record *r, const char *path)

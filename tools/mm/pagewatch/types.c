@@ -269,6 +269,29 @@ static void list_flags(void)
 			printf("%2u  %c  %s\n", bit, flag_letter(bit), flag_name(bit));
 }
 
+static void list_flags_json(void)
+{
+	char letter[2] = "";
+	unsigned int bit;
+
+	json_open(NULL, '{');
+	json_str("command", "types");
+	json_str("version", VERSION);
+	json_open("flags", '[');
+	for (bit = 0; bit < 64; bit++) {
+		if (!flag_name(bit))
+			continue;
+		*letter = flag_letter(bit);
+		json_open(NULL, '{');
+		json_int("bit", bit);
+		json_str("letter", letter);
+		json_str("name", flag_name(bit));
+		json_close('}');
+	}
+	json_close(']');
+	json_close('}');
+}
+
 static int count_and_print(struct types *t)
 {
 	int err;
@@ -280,6 +303,8 @@ static int count_and_print(struct types *t)
 	err = t->pid ? scan_process(t) : t->cgroup ? scan_cgroup(t) : scan_machine(t);
 	progress_end();
 	close(t->fd);
+	if (err && stop_requested())
+		fail("interrupted before all frames were counted");
 	if (!err) {
 		qsort(t->table, t->size, sizeof(*t->table), by_pages);
 		if (t->json)
@@ -334,6 +359,9 @@ int cmd_types(int argc, char **argv)
 		usage_error("give -p PID or -C CGROUP, not both");
 	if (!list)
 		return count_and_print(&t);
-	list_flags();
+	if (t.json)
+		list_flags_json();
+	else
+		list_flags();
 	return out_finish() ? EXIT_FAILED : EXIT_OK;
 }

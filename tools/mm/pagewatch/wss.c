@@ -6,6 +6,8 @@
 
 #include "pagewatch.h"
 
+#define UNKNOWN	UINT64_MAX
+
 struct wss {
 	struct watch watch;
 	double interval;
@@ -17,7 +19,7 @@ struct wss {
 	struct tally kind[NR_KINDS];
 	struct tally total;
 	uint64_t rss;
-	uint64_t pss;
+	uint64_t pss;		/* of the machine: what is mapped, each frame once */
 };
 
 static void count_process(struct wss *s)
@@ -68,22 +70,6 @@ static void add_up(struct wss *s)
 	}
 }
 
-static uint64_t resident_of_all(void)
-{
-	uint64_t sum = 0;
-	struct cgroup all = { .path = "/sys/fs/cgroup" };
-	size_t i;
-
-	/* The root cgroup names every process; where it is not mounted, the sum stays 0. */
-	if (cgroup_scan(&all))
-		return 0;
-	for (i = 0; i < all.nr_pids; i++)
-		sum += proc_resident(all.pid[i]);
-	free(all.ino);
-	free(all.pid);
-	return sum;
-}
-
 static void measure(struct wss *s)
 {
 	const struct cgroup *cg = &s->watch.cgroup;
@@ -104,9 +90,17 @@ static void measure(struct wss *s)
 		for (i = 0; i < cg->nr_pids; i++)
 			proc_rollup(cg->pid[i], &s->rss, &s->pss);
 	} else {
-		s->rss = resident_of_all();
-		s->pss = s->total.rss * page_size;
+		s->rss = proc_resident_all();
+		s->pss = s->total.rss * page_size;	/* not shares, but each frame once */
 	}
+}
+
+static void text_cgroup(const char *path)
+{
+	char *plain = text_plain(xstrdup(path), "");
+
+	printf("cgroup %s", plain);
+	free(plain);
 }
 
 static void text_begin(const struct wss *s)
@@ -116,13 +110,13 @@ static void text_begin(const struct wss *s)
 	if (w->target == T_PID)
 		printf("process %d (%s)", w->proc.pid, w->proc.comm);
 	else if (w->target == T_CGROUP)
-		printf("cgroup %s", w->cgroup.path);
+		text_cgroup(w->cgroup.path);
 	else
 		printf("the whole machine");
 	printf(", %s\n", w->cumulative ? "referenced since the start" :
 	       "referenced in each interval");
 	printf("%9s %-10s %10s %10s %10s %10s %10s %5s\n", "SECONDS", s->verbose ? "KIND" : "",
-	       "REFERENCED", "IDLE", "UNTRACKED", "RSS", "PSS", "REF%");
+	       "REFERENCED", "IDLE", "UNTRACKED", "RSS", w->target == T_ALL ? "MAPPED" : "PSS", "REF%");
 	fflush(stdout);
 }
 
@@ -138,25 +132,24 @@ static void text_line(const struct wss *s, const char *kind, const struct tally 
 		printf("%9.2f %-10s", now() - s->start, s->verbose ? "total" : "");
 	printf(" %10s %10s %10s", human(t->referenced * page_size, b[0]),
 	       human(t->idle * page_size, b[1]), human(t->untracked * page_size, b[2]));
-	/* A frame's flags do not tell how often it is mapped. */
-	if (rss == UINT64_MAX)
-		printf(" %10s", "-");
-	else
-		printf(" %10s", human(rss, b[3]));
-	printf(" %10s", human(pss, b[4]));
+	printf(" %10s", rss == UNKNOWN ? "-" : human(rss, b[3]));
+	printf(" %10s", pss == UNKNOWN ? "-" : human(pss, b[4]));
 	if (known)
 		printf(" %4.0f%%\n", 100.0 * t->referenced / known);
 	else
 		printf(" %5s\n", "-");
 }
 
+/* A frame's flags do not tell how often it is mapped, nor whether by a cgroup's own processes. */
 static uint64_t kind_rss(const struct wss *s, const struct tally *t)
 {
-	return s->watch.target == T_PID ? t->rss * page_size : UINT64_MAX;
+	return s->watch.target == T_PID ? t->rss * page_size : UNKNOWN;
 }
 
 static uint64_t kind_pss(const struct wss *s, const struct tally *t)
 {
+	if (s->watch.target == T_CGROUP)
+		return UNKNOWN;
 	return s->watch.target == T_PID ? (uint64_t)(t->pss * page_size) : t->rss * page_size;
 }
 
@@ -198,14 +191,15 @@ static void json_begin(const struct wss *s)
 	json_open("intervals", '[');
 }
 
-static void json_tally(const struct tally *t, uint64_t rss, uint64_t pss)
+static void json_tally(const struct wss *s, const struct tally *t, uint64_t rss, uint64_t pss)
 {
 	json_int("referenced", t->referenced * page_size);
 	json_int("idle", t->idle * page_size);
 	json_int("untracked", t->untracked * page_size);
-	if (rss != UINT64_MAX)
+	if (rss != UNKNOWN)
 		json_int("rss", rss);
-	json_int("pss", pss);
+	if (pss != UNKNOWN)
+		json_int(s->watch.target == T_ALL ? "mapped" : "pss", pss);
 }
 
 static void json_interval(const struct wss *s)
@@ -217,7 +211,7 @@ static void json_interval(const struct wss *s)
 	json_num("seconds", s->watch.seconds);
 	json_num("sweep_seconds", s->watch.sweep);
 	json_num("work_seconds", s->watch.work);
-	json_tally(&s->total, s->rss, s->pss);
+	json_tally(s, &s->total, s->rss, s->pss);
 	if (s->verbose) {
 		json_open("kinds", '{');
 		for (i = 0; i < NR_KINDS; i++) {
@@ -226,7 +220,7 @@ static void json_interval(const struct wss *s)
 			if (is_empty(t))
 				continue;
 			json_open(kind_names[i], '{');
-			json_tally(t, kind_rss(s, t), kind_pss(s, t));
+			json_tally(s, t, kind_rss(s, t), kind_pss(s, t));
 			json_close('}');
 		}
 		json_close('}');
@@ -283,9 +277,11 @@ static int watch_it(struct wss *s)
 	if (s->json)
 		json_end(err == E_GONE ? "exited" : stop_requested() ? "interrupted" :
 			 err ? "failed" : "count");
-	if (err == E_GONE)
+	if (!s->done && err != E_GONE && stop_requested())
+		fail("interrupted before the first interval was over");
+	if (err == E_GONE || stop_requested())
 		return s->done ? EXIT_OK : EXIT_FAILED;
-	return err && !stop_requested() ? EXIT_FAILED : EXIT_OK;
+	return err ? EXIT_FAILED : EXIT_OK;
 }
 
 int cmd_wss(int argc, char **argv)
