@@ -763,7 +763,8 @@ bad_options() {
 			fails 2 "no count" "$PW" heatmap -p 1 -n "$v" || return
 	done
 	for v in -1 +1 1x 0x1 '' 0 nan inf 1..2 .; do
-		fails 2 "no interval" "$PW" wss -p 1 -i "$v" && fails 2 "no interval" "$PW" heatmap -p 1 -i "$v" || return
+		fails 2 "no interval" "$PW" wss -p 1 -i "$v" &&
+			fails 2 "no interval" "$PW" heatmap -p 1 -i "$v" || return
 	done
 }
 
