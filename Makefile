@@ -2,11 +2,27 @@
 # Foliage: build, boot, test. 'make help' lists what there is.
 #
 # BUILD=dir	where everything made goes (default build)
-# LINUX=path	a 6.12.y tree or tarball instead of Debian's linux-source-6.12
+# LINUX=path	a 6.12.y tree or tarball instead of Debian's linux-source-6.12, from then on
+# LINUX=debian	back to Debian's
 # ACCEL=kvm|tcg	instead of finding out
 BUILD ?= build
-override BUILD := $(abspath $(BUILD))
+# kbuild takes no path with a blank or a colon; our recipes none with what means something to a shell or to make.
+hash := \#
+odd := $(foreach c,: ; & ' " \ % $$ * ? < > | ` $(hash),$(findstring $c,$(CURDIR)$(value BUILD)))
+ifneq ($(words $(odd) [$(CURDIR)] [$(value BUILD)]),2)
+  $(error '$(CURDIR)', BUILD='$(value BUILD)': the paths must have no blanks and none of : ; & ' " \ % $$ * ? < > | ` $(hash))
+endif
+# Links followed: a guest has the folder at the place where it really is.
+override BUILD := $(shell realpath -m -- '$(or $(strip $(BUILD)),build)')
+ifneq ($(filter $(patsubst %/,%,$(BUILD))/%,$(CURDIR)/),)
+  $(error BUILD=$(BUILD) holds this repository: name a folder of its own, as 'make clean' removes it)
+endif
 export BUILD
+# As it was typed, to programs that quote it: make is to expand nothing in it, and no shell here is to run it.
+ifdef CMD
+override CMD := $(value CMD)
+export CMD
+endif
 ifdef LINUX
 export LINUX
 endif
@@ -26,24 +42,24 @@ debug: graft
 	@scripts/kernel debug $(BUILD)/src foliage_guest foliage foliage_debug
 
 demo:	## boot, run redis (or CMD='...'), show which of its memory is idle
-demo: kernel tools
-	@scripts/demo $(if $(CMD),--cmd '$(CMD)')
+demo: deps-show kernel tools
+	@scripts/demo
 
 check:	## everything that the tests need, then the tests
-check: deps
+check: deps-tests
 	@scripts/check
 
 shell:	## an interactive guest with the grafted kernel
-shell: kernel tools
+shell: deps-shell kernel tools
 	@scripts/vm --shell
 
 bench:	## stock and ours side by side, in instructions (CURVES=1: how cost grows)
-bench: deps
+bench: deps-measure
 	@$(MAKE) stock kernel
 	@scripts/bench $(if $(CURVES),--curves)
 
 series:	## a patch series against the pristine tree: build/series
-series: unpack graft
+series: deps-series unpack graft
 	@scripts/series
 
 contract: ## compare the symbols of our objects with those of the ones they replace
@@ -55,14 +71,12 @@ ledger: unpack
 	@scripts/ledger --strict
 
 docs:	## the documents as HTML: build/docs/index.html
-docs: deps
+docs: deps-docs graft
 	@scripts/docs
 
 tools:	## pagewatch and the selftests: build/tools, build/selftests
 tools: graft
-	@$(MAKE) -s -C tools/mm/pagewatch O=$(BUILD)/tools
-	@mkdir -p $(BUILD)/selftests
-	@$(MAKE) -s -C $(BUILD)/src/tools/testing/selftests/foliage OUTPUT=$(BUILD)/selftests
+	@scripts/tools
 
 clean:	## remove everything that was made
 	rm -rf $(BUILD)
@@ -70,10 +84,13 @@ clean:	## remove everything that was made
 help:	## this list
 	@sed -n 's/^\([a-z]*\):[ \t]*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
-deps:
-	@scripts/deps
+deps: deps-tests
 
-unpack: deps
+# scripts/deps --list shows what each asks for.
+deps-%:
+	@scripts/deps $*
+
+unpack: deps-kernel
 	@scripts/unpack
 	@scripts/ledger
 
