@@ -30,7 +30,8 @@ lock() {
 progress() {
 	local words=$1 start=$SECONDS every=60 caller=$$ said fd
 	shift
-	[ ! -t 2 ] || every=2
+	on_terminal=
+	[ ! -t 2 ] || { every=2; on_terminal=1; }
 	(
 		# Neither the locks nor the caller's output are to be held by a sleeper that outlives the caller.
 		for fd in "${lock_fds[@]}"; do exec {fd}>&-; done
@@ -41,7 +42,7 @@ progress() {
 			said=$("$@" 2> /dev/null) || :
 			said=$(printf '%s%s, %d:%02d min' "$words" "${said:+ $said}" \
 				$(((SECONDS - start) / 60)) $(((SECONDS - start) % 60)))
-			if [ -t 2 ]; then printf '\r\033[K%s' "$said" >&2; else echo "$said" >&2; fi
+			if [ "$on_terminal" ]; then printf '\r\033[K%s' "$said" >&2; else echo "$said" >&2; fi
 		done
 	) &
 	progress_pid=$!
@@ -52,13 +53,13 @@ unprogress() {
 	kill "$progress_pid" 2> /dev/null || :
 	wait "$progress_pid" 2> /dev/null || :
 	progress_pid=
-	[ ! -t 2 ] || printf '\r\033[K' >&2
+	[ -z "$on_terminal" ] || printf '\r\033[K' >&2
 }
 
 # bar DONE TOTAL: how far along, for progress.
 bar() {
 	local total=$(($2 > $1 ? $2 : $1 + 1)) width=30 full
 	full=$((width * $1 / total))
-	[ ! -t 2 ] || printf '[%s%s] ' "$(printf '%*s' $full '' | tr ' ' '#')" "$(printf '%*s' $((width - full)) '' | tr ' ' .)"
+	[ -z "$on_terminal" ] || printf '[%s%s] ' "$(printf '%*s' $full '' | tr ' ' '#')" "$(printf '%*s' $((width - full)) '' | tr ' ' .)"
 	printf '%d of about %d objects (%d%%)' "$1" "$total" $((100 * $1 / total))
 }
