@@ -238,6 +238,7 @@ struct watch {
 	double seconds;		/* from the mark to the last read */
 	double sweep;		/* spent in the bitmap since the last interval was told */
 	double work;		/* spent in all, likewise */
+	bool said_slow;		/* that this was more than the interval */
 };
 
 int watch_open(struct watch *w, pid_t pid, const char *cgroup);

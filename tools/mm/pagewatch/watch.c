@@ -146,6 +146,10 @@ int watch_interval(struct watch *w, double seconds)
 	frames_judge(&w->frames);
 	w->work += now() - start;
 	progress_end();
+	if (w->work > seconds && !w->said_slow)
+		note("marking and reading take %.2g s, longer than the interval of %g s: "
+		     "what is told is of more time than that", w->work, seconds);
+	w->said_slow |= w->work > seconds;
 	return 0;
 }
 

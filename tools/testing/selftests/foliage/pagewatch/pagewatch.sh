@@ -246,6 +246,13 @@ tells_cost() {
 i['seconds'] >= 0.45 for i in d['intervals'])"
 }
 
+# Once, not for each interval.
+tells_slow() {
+	"$PW" wss --all -i 0.001 -n 3 2>"$dir/err" >"$dir/text" && cat "$dir/err" &&
+		[ "$(grep -c 'longer than the interval of 0.001 s' "$dir/err")" = 1 ] &&
+		"$PW" wss --all -i 5 -n 1 2>"$dir/err" >"$dir/text" && ! [ -s "$dir/err" ]
+}
+
 # Marking and reading 64 MiB takes calls by the piece, not by the page.
 few_calls() {
 	strace -f -o "$dir/strace" "$PW" wss -p $pid -i 0.1 -n 1 >/dev/null || return
@@ -269,6 +276,7 @@ test_wss() {
 	check "wss --all: cgroups of version 1 beside" hybrid_machine
 	check "wss --all: columns" columns_of_machine
 	check "wss: what it costs" tells_cost
+	check "wss: an interval shorter than the work" tells_slow
 	check "wss: an interrupt ends it well" interrupted
 	check "wss: an interrupt before there is anything" interrupted_early
 	check "wss --json: an interrupt before there is anything" interrupted_early_json
@@ -527,6 +535,12 @@ list_json() {
 [l.split() for l in open('$dir/flags')]"
 }
 
+# A signal at the second piece of the flags.
+types_interrupted() {
+	fails 1 "interrupted before all frames" \
+		strace -o "$dir/strace" -P /proc/kpageflags -e inject=pread64:signal=SIGINT:when=2 "$PW" types && ! [ -s "$dir/out" ]
+}
+
 test_types() {
 	start $MIB 4k $HOT
 	check "types: the whole machine" types_holds \
@@ -540,6 +554,11 @@ for t in d['types'])" -f l,M:mmap -f ~anonymous
 		"d['total_bytes'] in range($MIB * 2**20, ($MIB + 4) * 2**20)" -p $pid -f anonymous
 	check "types -p: filters add up" filters_add_up
 	check "types --list-flags --json" list_json
+	if command -v strace >/dev/null; then
+		check "types: an interrupt" types_interrupted
+	else
+		skip "types: an interrupt" "no strace"
+	fi
 	check "types --list-flags" eval "[ \$('$PW' types -l | wc -l) -ge 27 ]"
 	stop
 	check "types: unknown flag" fails 2 "no flag 'lur'" "$PW" types -f lur
