@@ -36,8 +36,9 @@ progress() {
 		# Neither the locks nor the caller's output are to be held by a sleeper that outlives the caller.
 		for fd in "${lock_fds[@]}"; do exec {fd}>&-; done
 		exec > /dev/null < /dev/null
-		trap 'kill $!; exit' TERM
-		while sleep "${PROGRESS_EVERY:-$every}" 2> /dev/null & wait $!; do
+		sleeper=
+		trap '[ -z "$sleeper" ] || kill "$sleeper"; exit' TERM
+		while sleep "${PROGRESS_EVERY:-$every}" 2> /dev/null & sleeper=$!; wait $sleeper; do
 			kill -0 "$caller" 2> /dev/null || exit
 			said=$("$@" 2> /dev/null) || :
 			said=$(printf '%s%s, %d:%02d min' "$words" "${said:+ $said}" \
