@@ -538,7 +538,8 @@ list_json() {
 # A signal at the second piece of the flags.
 types_interrupted() {
 	fails 1 "interrupted before all frames" \
-		strace -o "$dir/strace" -P /proc/kpageflags -e inject=pread64:signal=SIGINT:when=2 "$PW" types && ! [ -s "$dir/out" ]
+		strace -o "$dir/strace" -P /proc/kpageflags -e inject=pread64:signal=SIGINT:when=2 \
+		"$PW" types && ! [ -s "$dir/out" ]
 }
 
 test_types() {
@@ -649,7 +650,8 @@ keeps_links() {
 
 picture_by_link() {
 	echo old >"$dir/far/picture.png" && ln -s far/picture.png "$dir/link.png" &&
-		"$PW" report "$dir/map.record" -o "$dir/link.png" && [ -L "$dir/link.png" ] && is_png "$dir/far/picture.png"
+		"$PW" report "$dir/map.record" -o "$dir/link.png" && [ -L "$dir/link.png" ] &&
+		is_png "$dir/far/picture.png"
 }
 
 keeps_owner() {
