@@ -49,9 +49,10 @@ bool text_seconds(const char **at, double max, double *v)
 /* The bytes of one UTF-8 character, 0 where there is none. */
 static size_t char_bytes(const unsigned char *s)
 {
-	size_t len = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : *s < 0xf5 ? 4 : 0;
-	size_t i;
+	size_t len = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : 4, i;
 
+	if (*s > 0xf4)
+		return 0;
 	for (i = 1; i < len; i++)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;

@@ -116,7 +116,8 @@ static void text_begin(const struct wss *s)
 	printf(", %s\n", w->cumulative ? "referenced since the start" :
 	       "referenced in each interval");
 	printf("%9s %-10s %10s %10s %10s %10s %10s %5s\n", "SECONDS", s->verbose ? "KIND" : "",
-	       "REFERENCED", "IDLE", "UNTRACKED", "RSS", w->target == T_ALL ? "MAPPED" : "PSS", "REF%");
+	       "REFERENCED", "IDLE", "UNTRACKED", "RSS", w->target == T_ALL ? "MAPPED" : "PSS",
+	       "REF%");
 	fflush(stdout);
 }
 
