@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Kernels, tools and tests that the other steps need."""
+import functools
+import os
+import threading
+
+from .rig import BUILD, CPUS, SRC, kbuild, run
+from .steps import step
+
+mm_tests_lock = threading.Lock()
+
+
+def make(target, cpus):
+    """The sources are in place: only one make at a time looks after these."""
+    run(f"build-{target}", "make", "-o", "deps", "-o", "unpack", "-o", "graft", target, timeout=3600, cpus=cpus)
+
+
+@step()
+def sources():
+    """the stock tree and the grafted one"""
+    run("build-sources", "make", "graft", timeout=600)
+
+
+@step("sources")
+def kernel():
+    """the grafted kernel builds"""
+    make("kernel", CPUS)
+
+
+# It takes longest, and others wait for it: it begins as soon as it can, and takes what guests leave of the processors.
+@step("sources", "kernel")
+def debug():
+    """the debug kernel builds"""
+    make("debug", 1)
+
+
+@step("sources", "kernel")
+def tools():
+    """pagewatch and the selftests build"""
+    make("tools", 1)
+
+
+@step("sources", "kernel")
+def stock():
+    """the stock kernel builds"""
+    make("stock", 1)
+
+
+@functools.lru_cache(None)
+def built_mm_tests():
+    kbuild("build-mm-tests", "foliage", "headers", cpus=1)
+    out = f"{BUILD}/kselftest-mm"
+    os.makedirs(out, exist_ok=True)
+    # The folder that it was built in is in no program, so that the answers of guests can be kept.
+    run("build-mm-tests", "make", "-s", "-C", f"{SRC}/tools/testing/selftests/mm", f"-j{CPUS}", f"OUTPUT={out}",
+        f"KHDR_INCLUDES=-isystem {BUILD}/foliage/usr/include", f"USERCFLAGS=-ffile-prefix-map={SRC}=.")
+    return out
+
+
+def mm_tests():
+    """Where stock's mm selftests are, after building them when this is the first to ask."""
+    with mm_tests_lock:
+        return built_mm_tests()
+
+
+@functools.lru_cache(None)
+def readers():
+    """page-types of the stock tree; thpmaps beside it needs no building."""
+    out, source = f"{BUILD}/readers", f"{SRC}/tools"
+    os.makedirs(out, exist_ok=True)
+    run("build-readers", "make", "-s", "-C", f"{source}/lib/api", f"OUTPUT={out}/")
+    run("build-readers", "gcc", "-O2", f"-I{source}/lib", "-o", f"{out}/page-types", f"{source}/mm/page-types.c",
+        f"{out}/libapi.a")
+    return f"{out}/page-types", f"{source}/mm/thpmaps"

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Guests that are asked something, and what their answers are worth.
+
+A verdict is a function from a guest's output to {name of a result: "ok", "skip" or what is wrong}. A result that is
+neither is asked for again, three times, with nothing else running: when all three are good it depends on chance, which
+is counted as passed, printed and written down as flaky; one that is not good makes it a failure.
+"""
+import dataclasses
+import itertools
+import os
+import re
+import shutil
+import threading
+
+from . import answers, count
+from .rig import BUILD, CPUS, IMAGE, LOGS, Failed, call, shown
+
+TAP = re.compile(r"^(not ok|ok) (\d+)(?: -)? *(.*)$")
+AGAIN = 3
+CONSOLES = os.path.join(LOGS, "consoles")
+GUEST = "the guest"     # the result that stands for a guest as a whole
+
+
+@dataclasses.dataclass(frozen=True)
+class Guest:
+    """One question."""
+    log: str                    # names its log and its consoles
+    kernel: str
+    command: tuple
+    options: tuple = ()         # of scripts/vm
+    inputs: tuple = ()          # what the answer depends on besides: programs, scripts, folders of them
+    timeout: int = 300
+    ok: tuple = (0, 1)          # statuses of the command that are an answer
+    keep: bool = True           # the same question has the same answer
+    cpus: int = 1
+
+
+@dataclasses.dataclass
+class Answer:
+    out: str
+    wrong: str = ""             # why this is no answer
+    console: str = ""
+
+
+numbers = itertools.count(1)
+primed = {}                     # answers of this check that came from a batch, by key
+primed_lock = threading.Lock()
+
+
+def image(kernel):
+    if not os.path.isfile(IMAGE[kernel]):
+        raise Failed(f"no kernel at {shown(IMAGE[kernel])}: run scripts/check without a step, or make {kernel}")
+    return IMAGE[kernel]
+
+
+def boot(g, cpus=None):
+    """Ask for real."""
+    os.makedirs(CONSOLES, exist_ok=True)
+    console = os.path.join(CONSOLES, f"{g.log}-{next(numbers)}.log")
+    code, out = call(g.log, "scripts/vm", "--kernel", image(g.kernel), "--timeout", str(g.timeout), "--console", console,
+                     *g.options, "--", *g.command, timeout=g.timeout + 90, cpus=cpus or g.cpus)
+    if code in g.ok:
+        return Answer(out, "", console)
+    why = {124: f"no end in {g.timeout} s", 125: "the kernel complained", 126: "the guest died", 2: "scripts/vm refused"}
+    return Answer(out, why.get(code, f"status {code}"), console)
+
+
+def place(g):
+    """Where its answer is kept; None for what differs each time."""
+    if not g.keep:
+        return None
+    return answers.key(image(g.kernel), g.command, (*g.options, str(g.ok)), g.inputs)
+
+
+def kept(g):
+    """An answer of an earlier check, or of a batch of this one."""
+    where = place(g)
+    if not where:
+        return None
+    with primed_lock:
+        if where in primed:
+            return Answer(primed[where])
+    out = answers.get(where)
+    if out is not None:
+        count.say(f"kept: {g.log} (FRESH=1 asks again)")
+        return Answer(out)
+    return None
+
+
+def stock(g):
+    """The answer that ours are compared with: whatever it is, as long as there is one."""
+    a = kept(g)
+    if not a:
+        a = boot(g)
+        if a.wrong:
+            a = boot(g, cpus=CPUS)
+        if a.wrong:
+            raise Failed(f"{g.log}: {a.wrong}; console {shown(a.console)}, see {shown(LOGS)}/{g.log}.log")
+        if place(g):
+            answers.put(place(g), a.out)
+    return a.out
+
+
+def tap(out):
+    """The verdict on a program that speaks TAP. One that planned more than it told has failed."""
+    results = {}
+    for line in out.split("\n"):
+        m = TAP.match(line)
+        if m:
+            name = re.sub(r" # .*", "", m[3]) or m[2]
+            while name in results:
+                name += "'"
+            results[name] = "skip" if "# SKIP" in m[3] else "ok" if m[1] == "ok" else "not ok"
+    plan = re.search(r"^1\.\.(\d+)", out, re.M)
+    if not plan or len(results) < int(plan[1]):
+        results["all results"] = f"{len(results)} of {plan[1] if plan else '?'}"
+    return results
+
+
+def judge(title, g, verdict=tap, narrow=None):
+    """Ask, and count the results. What is asked again can be made less, by a function from the names of what was bad."""
+    a = kept(g)
+    fresh = not a
+    a = a or boot(g)
+    first = results_of(a, verdict)
+    bad = [n for n, word in first.items() if word not in ("ok", "skip")]
+    question = narrow(bad) if narrow and bad and GUEST not in bad else g
+    again = [boot(question, cpus=CPUS) for _ in range(AGAIN)] if bad else []
+    more = [results_of(b, verdict) for b in again]
+    for m in more if GUEST in bad else []:
+        # What it did not live to tell the first time.
+        for n, word in m.items():
+            if n not in first or (word not in ("ok", "skip") and n not in bad):
+                first[n] = word
+                bad += [n] if word not in ("ok", "skip") else []
+    for name, word in first.items():
+        if name not in bad:
+            if name != GUEST:
+                count.add(f"{title}: {name}", True, skip=word == "skip")
+        elif all(m.get(name, "none") in ("ok", "skip") for m in more):
+            count.add_flaky(f"{title}: {name}", f"{word}, then {AGAIN} times ok alone; {keep_console(a)}")
+        else:
+            runs = ", ".join(m.get(name, "none") for m in more)
+            count.add(f"{title}: {name}", False, note=f"{word}; alone: {runs}; {where_to_look(g, a)}")
+    if fresh and not bad and place(g):
+        answers.put(place(g), a.out)
+
+
+def results_of(a, verdict):
+    """The guest itself is a result too."""
+    if a.wrong:
+        # A complaint comes with the command's whole output, the others with a part of it.
+        told = verdict(a.out) if a.out and a.wrong == "the kernel complained" else {}
+        return {**told, GUEST: a.wrong}
+    return {**verdict(a.out), GUEST: "ok"}
+
+
+def where_to_look(g, a):
+    console = f"console {shown(a.console)}, " if a.console else ""
+    return f"{console}log {shown(LOGS)}/{g.log}.log"
+
+
+def keep_console(a):
+    """Of a flaky result, where the next check does not remove it."""
+    if not a.console:
+        return "an answer that was kept"
+    folder = os.path.join(BUILD, "flaky-consoles")
+    os.makedirs(folder, exist_ok=True)
+    shutil.copy(a.console, folder)
+    return f"console {shown(a.console)}"
+
+
+BATCH = """. "$0"; remember
+i=0
+for p; do
+	i=$((i + 1))
+	echo "@@ begin $i"
+	timeout -k 5 %d "$p" < /dev/null
+	echo "@@ end $i $?"
+	reset || { echo "@@ left $i"; exit 0; }
+done"""
+
+
+def prime(log, kernel, guests, timeout=240):
+    """One boot for many: programs that need nothing special of their guest run one after the other, with a reset between
+    them, as long as nothing of one is left for the next. What was good is an answer; about all else each program's own
+    guest is asked."""
+    todo = [g for g in guests if g.keep and not g.options and len(g.command) == 1 and not has_answer(g)]
+    if len(todo) < 2:
+        return
+    script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "reset.sh")
+    whole = Guest(log, kernel, ("bash", "-c", BATCH % timeout, script, *[g.command[0] for g in todo]),
+                  timeout=timeout * 4, ok=(0,))
+    a = boot(whole)
+    if a.wrong:
+        count.say(f"{log}: {a.wrong} ({shown(a.console)}); each program is asked in a guest of its own")
+        return
+    parts = re.findall(r"^@@ begin (\d+)\n(.*?)^@@ end \1 (\d+)$", a.out, re.M | re.S)
+    good = 0
+    for number, out, status in parts:
+        g = todo[int(number) - 1]
+        if int(status) == 0 and set(tap(out).values()) <= {"ok", "skip"}:
+            good += 1
+            with primed_lock:
+                primed[place(g)] = out
+            answers.put(place(g), out)
+    left = re.search(r"^@@ left (\d+)$", a.out, re.M)
+    why = f"; {todo[int(left[1]) - 1].log} left something" if left else ""
+    count.say(f"{log}: {good} of {len(todo)} programs in one guest{why}")
+
+
+def has_answer(g):
+    if os.environ.get("FRESH"):
+        return False
+    return os.path.exists(place(g))

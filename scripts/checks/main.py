@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Steps are chosen, run, and counted."""
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+
+from . import answers, count
+from .rig import LOGS, end_all
+from .steps import run_steps, steps, table
+
+# In the order in which they have the processors: what is long, or waited for, comes first.
+from . import builds, rooms, vmtest, stock, options, static, configs     # pylint: disable=unused-import,wrong-import-order
+
+
+def choose(names):
+    if not names:
+        return {n: s for n, s in steps.items() if not s.asked}
+    unknown = [n for n in names if n not in steps]
+    if unknown:
+        print(f"check: no step {', '.join(unknown)}; scripts/check --list shows them", file=sys.stderr)
+        sys.exit(2)
+    return {n: s for n, s in steps.items() if n in names}
+
+
+def ended(sig, _):
+    """Nothing that was started stays."""
+    end_all()
+    sys.exit(128 + sig)
+
+
+def main(argv, doc):
+    if any(a in ("-h", "--help") for a in argv):
+        print(doc)
+        return 0
+    if "--list" in argv:
+        for s in steps.values():
+            print(f"{s.name:16}{s.what}")
+        return 0
+    chosen = choose(argv)
+    shutil.rmtree(LOGS, ignore_errors=True)
+    os.makedirs(LOGS)
+    for sig in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(sig, ended)
+    answers.prune()
+    began = time.monotonic()
+    # Signals are for this thread, so it only waits.
+    work = threading.Thread(target=run_steps, args=(chosen,), daemon=True)
+    work.start()
+    while work.is_alive():
+        work.join(1)
+    table(chosen, time.monotonic() - began)
+    return count.summary()

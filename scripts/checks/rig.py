@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where things are, and commands that run within a budget of processors."""
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+BUILD = os.path.abspath(os.environ.get("BUILD") or os.path.join(ROOT, "build"))
+SRC = os.path.join(BUILD, "src")
+LOGS = os.path.join(BUILD, "check")
+SELFTESTS = os.path.join(BUILD, "selftests")
+KSELFTEST = os.path.join(ROOT, "tools/testing/selftests/foliage")
+IMAGE = {k: f"{BUILD}/{k}/arch/x86/boot/bzImage" for k in ("stock", "foliage", "debug", "options")}
+CPUS = os.cpu_count() or 1
+
+
+class Failed(Exception):
+    """A step's verdict, with what to say about it."""
+
+
+class Processors:
+    """A budget of processors: each command says how many it takes, and waits until they are free. Those of the step that
+    comes first in the list of steps go first; nobody passes a command that waits for more than is free."""
+
+    def __init__(self, capacity):
+        self.free = self.capacity = capacity
+        self.changed = threading.Condition()
+        self.waiting = []
+        self.serial = 0
+
+    @contextlib.contextmanager
+    def take(self, weight):
+        weight = min(weight, self.capacity)
+        with self.changed:
+            self.serial += 1
+            me = (getattr(thread, "rank", 0), self.serial)
+            self.waiting.append(me)
+            self.changed.wait_for(lambda: stopping.is_set() or (min(self.waiting) == me and self.free >= weight))
+            self.waiting.remove(me)
+            self.free -= weight
+            self.changed.notify_all()
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += weight
+                self.changed.notify_all()
+
+
+thread = threading.local()      # rank: of the step that this thread works for; spent: a list of seconds
+stopping = threading.Event()
+processors = Processors(CPUS)
+running = set()
+running_lock = threading.Lock()
+
+
+def end(p, patience=10):
+    """A command and all that it started, but for what went into a session of its own: scripts/vm ends its QEMU when it
+    is asked to end, so it is asked first."""
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(p.pid, sig)
+        try:
+            p.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+        if sig == signal.SIGTERM:
+            # The first of them is gone; whoever of the group is not gets no more time.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(p.pid, signal.SIGKILL)
+        return
+
+
+def end_all():
+    """The check itself is ended."""
+    stopping.set()
+    with running_lock:
+        left = list(running)
+    for p in left:
+        end(p)
+    with processors.changed:
+        processors.changed.notify_all()
+
+
+def call(log, *argv, timeout=1800, env=None, cpus=1):
+    """Run a command, its output into build/check/LOG.log -> its exit status or "time-out", its output."""
+    path = os.path.join(LOGS, log + ".log")
+    with processors.take(cpus), open(path, "a", encoding="utf-8") as f:
+        if stopping.is_set():
+            raise Failed("the check was ended")
+        f.write("+ " + " ".join(argv) + "\n")
+        f.flush()
+        start = f.tell()
+        began = time.monotonic()
+        p = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT,
+                             env={**os.environ, **(env or {})}, start_new_session=True)
+        with running_lock:
+            running.add(p)
+        try:
+            code = p.wait(timeout)
+        except subprocess.TimeoutExpired:
+            end(p)
+            code = "time-out"
+        finally:
+            with running_lock:
+                running.discard(p)
+            if hasattr(thread, "spent"):
+                thread.spent.append(time.monotonic() - began)
+    with open(path, "rb") as f:
+        f.seek(start)
+        return code, f.read().decode(errors="replace")
+
+
+def run(log, *argv, ok=(0,), **kw):
+    """call(), for commands that have to succeed: the output, or Failed with the end of it."""
+    code, out = call(log, *argv, **kw)
+    if code not in ok:
+        tail = "\n".join("       " + l for l in out.split("\n")[-25:])
+        raise Failed(f"{' '.join(argv)[:120]}: exit {code}, see {shown(LOGS)}/{log}.log\n{tail}")
+    return out
+
+
+def shown(path):
+    """A path as it is printed: from the clone's root when it lies below."""
+    relative = os.path.relpath(path, ROOT)
+    return path if relative.startswith("..") else relative
+
+
+def kbuild(log, name, *args, ok=(0,), cpus=CPUS, **kw):
+    """make in the grafted tree, in the build folder NAME, with the compiler cache."""
+    return run(log, "scripts/kbuild", SRC, name, f"-j{CPUS}", *args, ok=ok, cpus=cpus, **kw)
+
+
+def rooms():
+    """Our folders of kernel code."""
+    return sorted(os.path.relpath(d, ROOT) for top in ("mm", "fs") for d, _, files in os.walk(f"{ROOT}/{top}")
+                  if "Makefile" in files)
+
+
+def together(*calls):
+    """Functions side by side, each on a thread of this step; the first exception of one is raised when all are done."""
+    rank, spent, errors = getattr(thread, "rank", 0), getattr(thread, "spent", []), []
+
+    def one(fn):
+        thread.rank, thread.spent = rank, spent
+        try:
+            fn()
+        except Exception as e:      # pylint: disable=broad-except
+            errors.append(e)
+    threads = [threading.Thread(target=one, args=(c,), daemon=True) for c in calls]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if errors:
+        raise errors[0]

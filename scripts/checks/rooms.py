@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Our kselftests, a step for each room and kernel. The programs are those of the rooms' Makefiles, so that a new one is
+run without a word here; what is here is what is special about some."""
+import re
+import shutil
+
+from .builds import readers
+from .guests import Guest, judge, prime, stock
+from .rig import BUILD, KSELFTEST, SELFTESTS, Failed, together
+from .steps import step
+
+# These do something else each time, so they are run each time.
+RANDOM = {"idle_race", "rmap_stress", "rmap_clean", "rmap_ksm", "rmap_device", "rmap_hugetlb", "proc_race", "lru_race",
+          "mlock_twice", "migrate_race", "migrate_movable_block", "migrate_zsmalloc"}
+# Seconds that a race goes on, where the program's own idea is too long: on the grafted kernel, on the debug kernel.
+ARGS = {"idle_race": ((), ("10",)), "rmap_stress": ((), ("10",)), "proc_race": (("4",), ("4",)),
+        "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",))}
+# What the guest must be like for some of them.
+OPTIONS = {"migrate_demote": ("--slow-node",),
+           "migrate_cma": ("--nodes", "1", "--mem", "2304M", "--append", "hugetlb_cma=0:1G")}
+# Allocations that fail: only the debug kernel has that.
+ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc"}
+# migrate_args and migrate_state take eight minutes there; the others ask nothing of it that those left do not.
+NOT_DEBUG = {"migrate_args", "migrate_state", "migrate_users", "migrate_counts", "migrate_movable_block",
+             "migrate_zsmalloc", "migrate_cma"}
+
+
+def programs(room):
+    """TEST_GEN_PROGS of its Makefile."""
+    with open(f"{KSELFTEST}/{room}/Makefile", encoding="utf-8") as f:
+        names = " ".join(re.findall(r"^TEST_GEN_PROGS\s*[:+]?=(.*)$", f.read().replace("\\\n", " "), re.M)).split()
+    if not names:
+        raise Failed(f"{KSELFTEST}/{room}/Makefile names no program in TEST_GEN_PROGS")
+    return names
+
+
+def selftest(program, kernel):
+    args = ARGS.get(program, ((), ()))[kernel == "debug"]
+    return Guest(f"{program}-{kernel}", kernel, (f"{SELFTESTS}/{program}", *args), options=OPTIONS.get(program, ()),
+                 inputs=(f"{SELFTESTS}/{program}",), timeout=900, keep=not is_random(program))
+
+
+def is_random(program):
+    return program in RANDOM or program.endswith(("_race", "_stress"))
+
+
+def room_on(room, kernel):
+    """All programs of a room that belong on this kernel, in a boot together where that can be."""
+    left_out = NOT_DEBUG if kernel == "debug" else ONLY_DEBUG
+    tests = {p: selftest(p, kernel) for p in programs(room) if p not in left_out}
+    chance = [p for p in tests if is_random(p)]
+
+    def steady():
+        prime(f"{room}-{kernel}", kernel, [g for p, g in tests.items() if p not in chance])
+        together(*[lambda p=p: judge(f"{p} on {kernel}", tests[p]) for p in tests if p not in chance])
+    together(steady, *[lambda p=p: judge(f"{p} on {kernel}", tests[p]) for p in chance])
+
+
+def with_mglru(*names):
+    """The other way to keep LRU lists consumes Accessed bits elsewhere, and has other books."""
+    together(*[lambda p=p: judge(f"{p} with the generational LRU", Guest(
+        f"{p}-mglru", "foliage", ("sh", "-c", f"echo y > /sys/kernel/mm/lru_gen/enabled && exec {SELFTESTS}/{p}"),
+        inputs=(f"{SELFTESTS}/{p}",))) for p in names])
+
+
+def same_lines(reference, least, key):
+    """A verdict: the output is line by line that of the stock kernel; each group of lines that key gives one name is a
+    result."""
+    def verdict(out):
+        a, b = reference.split("\n"), out.split("\n")
+        if len(a) < least or len(a) != len(b):
+            return {"as many lines": f"{len(a)} and {len(b)}"}
+        groups = {}
+        for x, y in zip(a, b):
+            name = key(x)
+            if name and groups.setdefault(name, "ok") == "ok" and x != y:
+                groups[name] = f"'{x[:150]}' and '{y[:150]}'"
+        return groups
+    return verdict
+
+
+@step("kernel", "tools")
+def migrate():
+    """our tests of page migration, on the grafted kernel"""
+    script = f"{KSELFTEST}/migrate/migrate_balloon.sh"
+    together(lambda: room_on("migrate", "foliage"), lambda: judge("migrate_balloon", Guest(
+        "migrate_balloon", "foliage", (script,), options=("--balloon",), inputs=(script,), timeout=900, keep=False)))
+
+
+@step("debug", "tools")
+def migrate_debug():
+    """and on the debug kernel, which must be silent"""
+    room_on("migrate", "debug")
+
+
+@step("debug", "tools")
+def rmap_debug():
+    """our tests of the reverse map, on the debug kernel"""
+    room_on("rmap", "debug")
+
+
+@step("debug", "tools")
+def lru_debug():
+    """our tests of LRU lists and mlock, on the debug kernel"""
+    room_on("lru", "debug")
+
+
+@step("debug", "tools")
+def idle_debug():
+    """our tests of idle page tracking, on the debug kernel"""
+    room_on("idle", "debug")
+
+
+@step("debug", "tools")
+def proc_debug():
+    """our tests of the /proc files, on the debug kernel"""
+    room_on("proc", "debug")
+
+
+@step("kernel", "tools")
+def rmap():
+    """our tests of the reverse map, on the grafted kernel"""
+    room_on("rmap", "foliage")
+
+
+@step("kernel", "tools")
+def lru():
+    """our tests of LRU lists and mlock, on the grafted kernel"""
+    together(lambda: room_on("lru", "foliage"), lambda: with_mglru("mlock_state", "mlock_class"))
+
+
+@step("kernel", "tools")
+def idle():
+    """our tests of idle page tracking, on the grafted kernel"""
+    together(lambda: room_on("idle", "foliage"), lambda: with_mglru("idle_refs"))
+
+
+@step("kernel", "tools")
+def proc():
+    """our tests of the /proc files, on the grafted kernel"""
+    room_on("proc", "foliage")
+
+
+@step("kernel", "tools")
+def isolated():
+    """an isolated CPU is left alone, in a guest that has one"""
+    judge("lru_isolated", Guest(
+        "lru_isolated", "foliage", (f"{SELFTESTS}/lru_isolated",), inputs=(f"{SELFTESTS}/lru_isolated",), keep=False,
+        options=("--cpus", "4", "--append", "isolcpus=nohz,domain,managed_irq,3 nohz_full=3 rcu_nocbs=3")))
+
+
+@step("kernel", "debug", "stock", "tools")
+def tables():
+    """memory of each kind is shown in the same way by stock's /proc/kpage*, pagemap and PAGEMAP_SCAN and by ours"""
+    program = f"{SELFTESTS}/proc_table"
+    stocks, *ours = [Guest(f"tables-{k}", k, (program,), inputs=(program,), timeout=900, ok=(0,))
+                     for k in ("stock", "foliage", "debug")]
+    verdict = same_lines(stock(stocks), 7000, lambda l: l.split(":")[0])
+    together(*[lambda g=g: judge(f"tables on {g.kernel}", g, verdict) for g in ours])
+
+
+@step("kernel", "stock", "tools")
+def bitmaps():
+    """the same access scripts give the same idle bitmaps on stock and on ours"""
+    program = f"{SELFTESTS}/idle_script"
+    command = ("sh", "-c", f"for s in 1 2 3; do {program} $s || exit; done")
+    stocks, ours = [Guest(f"bitmaps-{k}", k, command, inputs=(program,), ok=(0,)) for k in ("stock", "foliage")]
+    judge("idle bitmaps", ours, same_lines(
+        stock(stocks), 90, lambda l: " ".join(l.split()[:4]) if l.startswith("kind") else ""))
+
+
+@step("kernel", "stock", "tools")
+def pagewatch():
+    """pagewatch on both kernels"""
+    script, inputs = f"{KSELFTEST}/pagewatch/pagewatch.sh", (f"{BUILD}/tools/pagewatch", f"{SELFTESTS}/toucher")
+    command = ("env", f"PAGEWATCH={inputs[0]}", f"TOUCHER={inputs[1]}", script)
+    together(*[lambda k=k: judge(f"pagewatch on {k}", Guest(f"pagewatch-{k}", k, command, inputs=(*inputs, script),
+                                                            timeout=600)) for k in ("stock", "foliage")])
+
+
+@step("kernel", "tools")
+def proc_readers():
+    """page-types, thpmaps and CRIU as readers of our /proc files"""
+    script = f"{KSELFTEST}/proc/proc_readers.sh"
+    files = dict(zip(("PAGE_TYPES", "THPMAPS"), readers()),
+                 PROC_HOLDER=f"{SELFTESTS}/proc_holder", PROC_NONFT=f"{SELFTESTS}/proc_nonft.so")
+    criu = shutil.which("criu")
+    judge("readers", Guest("readers", "foliage", ("env", *[f"{k}={v}" for k, v in files.items()], script), timeout=600,
+                           inputs=(script, *files.values(), *([criu] if criu else []))))
+
+
+@step("kernel", "debug")
+def kunit():
+    """KUnit, at boot, also of the debug kernel"""
+    def verdict(out):
+        found = re.findall(r"^    (ok|not ok) \d+ (\w+)(.*)", out, re.M)
+        return {n: "skip" if "# SKIP" in rest else word for word, n, rest in found} or {"any result": "none"}
+    # So much memory that one node has zones DMA32 and Normal, between which a test moves folios.
+    together(*[lambda k=k: judge(f"kunit on {k}", Guest(
+        f"kunit-{k}", k, ("sh", "-c", "cat /sys/kernel/debug/kunit/foliage_*/results"), keep=False,
+        options=("--mem", "7G", "--append", "kunit.enable=1")), verdict) for k in ("foliage", "debug")])

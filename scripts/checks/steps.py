@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The list of steps. A step is a function that is decorated with @step; it runs on a thread of its own as soon as those
+that it needs are done."""
+import dataclasses
+import threading
+import time
+
+from . import count
+from .rig import Failed, stopping, thread
+
+
+@dataclasses.dataclass
+class Step:
+    name: str
+    what: str
+    fn: object
+    needs: tuple
+    asked: bool = False         # runs only when it is asked for by name
+    done: threading.Event = dataclasses.field(default_factory=threading.Event)
+    went: bool = False
+    wall: float = 0.0
+    busy: float = 0.0
+    rank: int = 0
+
+
+steps = {}
+
+
+def step(*needs, name=None, asked=False):
+    """Its docstring says what it checks. Steps that are defined first have the processors first."""
+    def add(fn):
+        s = Step(name or fn.__name__.replace("_", "-"), fn.__doc__, fn, needs, asked, rank=len(steps))
+        steps[s.name] = s
+        return fn
+    return add
+
+
+def do(s, chosen):
+    """Wait for what it needs, run it, count it."""
+    for n in s.needs:
+        if n in chosen:
+            chosen[n].done.wait()
+            if not chosen[n].went:
+                count.add(s.name, False, note=f"could not run: {n} failed")
+                s.done.set()
+                return
+    thread.rank, thread.spent = s.rank, []
+    began = time.monotonic()
+    try:
+        s.fn()
+        s.went = True
+    except Failed as e:
+        if not stopping.is_set():
+            count.add(s.name, False, note=str(e))
+    except Exception as e:      # pylint: disable=broad-except
+        count.add(s.name, False, note=f"{type(e).__name__}: {e}: a mistake of scripts/checks")
+        raise
+    finally:
+        s.wall, s.busy = time.monotonic() - began, sum(thread.spent)
+        s.done.set()
+    if s.went:
+        count.add(f"{s.name} ({s.what}): {s.wall:.0f} s", True, note="done")
+
+
+def run_steps(chosen):
+    threads = [threading.Thread(target=do, args=(s, chosen), daemon=True) for s in chosen.values()]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
+def table(chosen, total):
+    print(f"\n      {'step':16}{'from start to end':>18}{'in commands':>13}")
+    for s in sorted(chosen.values(), key=lambda s: -s.busy):
+        print(f"      {s.name:16}{s.wall:>16.0f} s{s.busy:>11.0f} s")
+    print(f"      {'all':16}{total:>16.0f} s{sum(s.busy for s in chosen.values()):>11.0f} s\n", flush=True)

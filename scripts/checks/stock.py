@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Stock's own selftests of memory management, on both kernels, side by side."""
+import re
+
+from . import count
+from .builds import mm_tests
+from .guests import TAP, Guest, judge, stock as ask_stock
+from .rig import CPUS, SRC, Failed, together
+from .steps import step
+
+CATEGORIES = ("mmap userfaultfd mlock mremap madv_populate ksm soft_dirty pagemap cow thp migration mkdirty "
+              "compaction").split()
+WORDS = {"ok": "pass", "not ok": "fail"}
+
+
+def results(out):
+    """{category: test: pass, fail or skip}"""
+    found, category = {}, ""
+    for line in out.split("\n"):
+        if line.startswith("@@ category "):
+            category = line.split()[2] + ": "
+        m = TAP.match(line)
+        if m:
+            found[category + re.sub(r" # .*", "", m[3])] = "skip" if "# SKIP" in m[3] else WORDS[m[1]]
+    return found
+
+
+def run_categories(tests, categories):
+    """Some of them (mremap_test) map at fixed addresses beside their own and fail when chance put something there."""
+    each = "; ".join(f"echo '@@ category {c}'; bash ./run_vmtests.sh -t {c}" for c in categories)
+    return ("sh", "-c", f"cp -r {tests} /tmp/mm && cd /tmp/mm && cp {SRC}/tools/testing/selftests/mm/*.sh . && "
+                        f"echo 0 > /proc/sys/kernel/randomize_va_space; {each}; true")
+
+
+def as_on(reference):
+    """A verdict: each test does as on the stock kernel, or passes where it fails there."""
+    def verdict(out):
+        ours = results(out)
+        return {name: "skip" if a == ours.get(name) == "skip" else "ok" if ours.get(name) in (a, "pass")
+                else f"stock: {a}, ours: {ours.get(name, 'none')}" for name, a in reference.items()}
+    return verdict
+
+
+def beside(title, reference, ours):
+    """Both answers, where they differ."""
+    for name, a in reference.items():
+        if a != "pass" or ours.get(name) != "pass":
+            count.say(f"{title}: {name}: stock: {a}, ours: {ours.get(name, 'none')}")
+
+
+@step("kernel", "stock")
+def kselftest():
+    """stock's own mm selftests do on our kernel as on stock's"""
+    tests = mm_tests()
+
+    def guest(kernel, categories=CATEGORIES):
+        # Some of them fail when they get half a processor.
+        return Guest(f"kselftest-{kernel}", kernel, run_categories(tests, categories), inputs=(tests,), timeout=1500,
+                     cpus=CPUS)
+    reference = results(ask_stock(guest("stock")))
+    if len(reference) < 25:
+        raise Failed(f"only {len(reference)} results on stock: see build/check/kselftest-stock.log")
+
+    def verdict(out):
+        beside("kselftest", reference, results(out))
+        return as_on(reference)(out)
+    judge("kselftest", guest("foliage"), verdict,
+          lambda bad: guest("foliage", sorted({b.split(":")[0] for b in bad})))
+
+
+# Its driver wants device nodes, and half of the tests memory of a device that CPUs can read and write.
+HMM = """m=$(awk '$2 == "HMM_DMIRROR" { print $1 }' /proc/devices)
+for i in 0 1 2 3; do [ -e /dev/hmm_dmirror$i ] || mknod /dev/hmm_dmirror$i c $m $i; done
+echo 8 > /proc/sys/vm/nr_hugepages; exec %s"""
+HMM_MEMORY = ("--append",
+              "memmap=512M$0x120000000 test_hmm.spm_addr_dev0=0x120000000 test_hmm.spm_addr_dev1=0x130000000")
+
+
+@step("kernel", "debug", "stock")
+def hmm():
+    """stock's hmm tests, device memory of both kinds, on all three kernels"""
+    program = f"{mm_tests()}/hmm-tests"
+    asked, *ours = [Guest(f"hmm-{k}", k, ("sh", "-c", HMM % program), inputs=(program,), timeout=600, ok=(0, 1, 2),
+                          options=HMM_MEMORY) for k in ("stock", "foliage", "debug")]
+    reference = results(ask_stock(asked))
+    if len(reference) < 50:
+        raise Failed(f"only {len(reference)} results on stock: see build/check/hmm-stock.log")
+    together(*[lambda g=g: judge(f"hmm on {g.kernel}", g, as_on(reference)) for g in ours])
