@@ -5,6 +5,7 @@
 # LINUX=path	a 6.12.y tree or tarball instead of Debian's linux-source-6.12, from then on
 # LINUX=debian	back to Debian's
 # ACCEL=kvm|tcg	instead of finding out
+# SOAK=minutes	for 'make soak'
 BUILD ?= build
 # kbuild takes no path with a blank or a colon; our recipes none with what means something to a shell or to make.
 hash := \#
@@ -48,6 +49,10 @@ demo: deps-show kernel tools
 check:	## everything that the tests need, then the tests
 check: deps-tests
 	@scripts/check
+
+soak:	## what is too long for every day, on the debug kernel (SOAK=minutes, default 60)
+soak: debug tools
+	@scripts/soak
 
 shell:	## an interactive guest with the grafted kernel
 shell: deps-shell kernel tools
@@ -97,4 +102,4 @@ unpack: deps-kernel
 graft: unpack
 	@graft/graft $(BUILD)/stock-src $(BUILD)/src
 
-.PHONY: kernel stock debug demo check shell bench series contract ledger docs tools clean help deps unpack graft
+.PHONY: kernel stock debug demo check soak shell bench series contract ledger docs tools clean help deps unpack graft

@@ -54,7 +54,10 @@ def compile_rooms(name, *args):
     """Our rooms, and the file of fs/proc that calls them."""
     kbuild(name, name, *args, "prepare", cpus=1)
     have = [f"{d}/" for d in rooms() if os.path.isdir(f"{SRC}/{d}")]
-    kbuild(name, name, "-k", *args, *have, "fs/proc/task_mmu.o", cpus=1)
+    out = kbuild(name, name, "-k", *args, *have, "fs/proc/task_mmu.o", cpus=1)
+    bad = [l for l in out.split("\n") if "warning:" in l and re.search(r"(%s)/" % "|".join(rooms()), l)]
+    if bad:
+        raise Failed("\n".join(bad))
 
 
 @step("sources")
