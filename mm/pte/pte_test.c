@@ -11,6 +11,16 @@
 #define ORDERS	10
 #define ENTRIES	BIT(ORDERS - 1)
 
+/* Whether migration entries have young and dirty bits; without migration nobody declares it. */
+static bool migration_has_ad(void)
+{
+#ifdef CONFIG_MIGRATION
+	return migration_entry_supports_ad();
+#else
+	return false;
+#endif
+}
+
 /* What an entry of a kind can hold by itself; see the table in leaf.h. */
 static unsigned int holds(enum pte_leaf_kind kind)
 {
@@ -22,7 +32,7 @@ static unsigned int holds(enum pte_leaf_kind kind)
 		return LEAF_EXCLUSIVE | soft | wp;
 	case LEAF_MIGRATION:
 		return LEAF_WRITE | LEAF_EXCLUSIVE | soft | wp |
-		       (migration_entry_supports_ad() ? LEAF_YOUNG | LEAF_DIRTY : 0);
+		       (migration_has_ad() ? LEAF_YOUNG | LEAF_DIRTY : 0);
 	case LEAF_DEVICE_PRIVATE:
 	case LEAF_DEVICE_EXCLUSIVE:
 		return LEAF_WRITE | soft | wp;

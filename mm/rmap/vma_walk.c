@@ -111,6 +111,7 @@ static enum look look_huge(struct page_vma_mapped_walk *at)
  */
 static void look_none(struct page_vma_mapped_walk *at)
 {
+	/* HPAGE_PMD_NR is a build error where no PMD can be huge. */
 	if (IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && at->flags & PVMW_SYNC &&
 	    at->nr_pages >= HPAGE_PMD_NR &&
 	    thp_vma_suitable_order(at->vma, at->address, PMD_ORDER))

@@ -65,8 +65,12 @@ static __always_inline void pagemap_count_up(u64 *out, u64 *end, u64 value, cons
 		*out++ = value;
 }
 
-/* @nr entries from @value on; with @frames the frame numbers in them count up. */
-static void pagemap_put(struct pagemap_read *r, u64 value, bool frames, unsigned long nr)
+/*
+ * @nr entries from @value on; with @frames the frame numbers in them count up. Only huge
+ * mappings need it.
+ */
+static void __maybe_unused pagemap_put(struct pagemap_read *r, u64 value, bool frames,
+				       unsigned long nr)
 {
 	if (frames)
 		pagemap_count_up(r->out, r->out + nr, value, 1);
