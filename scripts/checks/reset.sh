@@ -33,7 +33,26 @@ traces() {
 	done | grep -vE '/(bash|readlink|grep|sort|find|cat|cut)$' | sort
 }
 
+mounted() {
+	cut -d' ' -f2 /proc/mounts
+}
+
+# What a program mounted, the last one first, and the groups that it made, the deepest first.
+unmount() {
+	local m
+
+	mounted | tail -n +$((1 + $(wc -l <<< "$mounts_then"))) | tac | while read -r m; do
+		umount "$m"
+	done
+	losetup -D
+	find /sys/fs/cgroup -mindepth 1 -depth -type d | while read -r m; do
+		grep -qxF "$m" <<< "$traces_then" || rmdir "$m"
+	done
+	rm -rf /tmp/foliage-*
+} 2> /dev/null
+
 remember() {
+	mounts_then=$(mounted)
 	settings_then=$(settings)
 	traces_then=$(traces)
 }
@@ -44,6 +63,7 @@ reset() {
 	for f in /sys/block/zram*/reset; do
 		echo 1 > "$f"
 	done 2> /dev/null
+	unmount
 	while read -r f value; do
 		[ "$(sed 's/.*\[\(.*\)\].*/\1/' "$f" | tr '\t' ' ')" = "$value" ] || echo "$value" > "$f"
 	done 2> /dev/null <<< "$settings_then"
