@@ -18,7 +18,9 @@ from .rig import BUILD, CPUS, IMAGE, LOGS, Failed, call, shown
 TAP = re.compile(r"^(not ok|ok) (\d+)(?: -)? *(.*)$")
 AGAIN = 3
 CONSOLES = os.path.join(LOGS, "consoles")
-GUEST = "the guest"     # the result that stands for a guest as a whole
+# Results that stand for a guest as a whole; they are named by a verdict only when they are bad.
+GUEST = "the guest"
+WHOLE = "all results"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +115,7 @@ def tap(out):
             results[name] = "skip" if "# SKIP" in m[3] else "ok" if m[1] == "ok" else "not ok"
     plan = re.search(r"^1\.\.(\d+)", out, re.M)
     if not plan or len(results) < int(plan[1]):
-        results["all results"] = f"{len(results)} of {plan[1] if plan else '?'}"
+        results[WHOLE] = f"{len(results)} of {plan[1] if plan else '?'}"
     return results
 
 
@@ -124,10 +126,11 @@ def judge(title, g, verdict=tap, narrow=None):
     a = a or boot(g)
     first = results_of(a, verdict)
     bad = [n for n, word in first.items() if word not in ("ok", "skip")]
-    question = narrow(bad) if narrow and bad and GUEST not in bad else g
+    whole = {GUEST, WHOLE} & set(bad)
+    question = narrow(bad) if narrow and bad and not whole else g
     again = [boot(question, cpus=CPUS) for _ in range(AGAIN)] if bad else []
     more = [results_of(b, verdict) for b in again]
-    for m in more if GUEST in bad else []:
+    for m in more if whole else []:
         # What it did not live to tell the first time.
         for n, word in m.items():
             if n not in first or (word not in ("ok", "skip") and n not in bad):
@@ -137,7 +140,7 @@ def judge(title, g, verdict=tap, narrow=None):
         if name not in bad:
             if name != GUEST:
                 count.add(f"{title}: {name}", True, skip=word == "skip")
-        elif all(m.get(name, "none") in ("ok", "skip") for m in more):
+        elif all(m.get(name, "ok" if name in whole else "none") in ("ok", "skip") for m in more):
             count.add_flaky(f"{title}: {name}", f"{word}, then {AGAIN} times ok alone; {keep_console(a)}")
         else:
             runs = ", ".join(m.get(name, "none") for m in more)

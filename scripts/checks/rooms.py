@@ -5,7 +5,7 @@ import re
 import shutil
 
 from .builds import readers
-from .guests import Guest, judge, prime, stock
+from .guests import WHOLE, Guest, judge, prime, stock
 from .rig import BUILD, KSELFTEST, SELFTESTS, Failed, together
 from .steps import step
 
@@ -69,7 +69,7 @@ def same_lines(reference, least, key):
     def verdict(out):
         a, b = reference.split("\n"), out.split("\n")
         if len(a) < least or len(a) != len(b):
-            return {"as many lines": f"{len(a)} and {len(b)}"}
+            return {WHOLE: f"{len(a)} and {len(b)}"}
         groups = {}
         for x, y in zip(a, b):
             name = key(x)
@@ -194,7 +194,7 @@ def kunit():
     """KUnit, at boot, also of the debug kernel"""
     def verdict(out):
         found = re.findall(r"^    (ok|not ok) \d+ (\w+)(.*)", out, re.M)
-        return {n: "skip" if "# SKIP" in rest else word for word, n, rest in found} or {"any result": "none"}
+        return {n: "skip" if "# SKIP" in rest else word for word, n, rest in found} or {WHOLE: "none"}
     # So much memory that one node has zones DMA32 and Normal, between which a test moves folios.
     together(*[lambda k=k: judge(f"kunit on {k}", Guest(
         f"kunit-{k}", k, ("sh", "-c", "cat /sys/kernel/debug/kunit/foliage_*/results"), keep=False,
