@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """Steps are chosen, run, and counted."""
+import fcntl
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import threading
 import time
 
 from . import answers, count
-from .rig import LOGS, end_all
+from .rig import BUILD, LOGS, end_all, shown
 from .steps import run_steps, steps, table
 
 # In the order in which they have the processors: what is long, or waited for, comes first.
@@ -23,6 +24,18 @@ def choose(names):
         print(f"check: no step {', '.join(unknown)}; scripts/check --list shows them", file=sys.stderr)
         sys.exit(2)
     return {n: s for n, s in steps.items() if n in names}
+
+
+def only_one():
+    """Two checks of one build folder would remove each other's logs."""
+    os.makedirs(BUILD, exist_ok=True)
+    lock = open(os.path.join(BUILD, "check.lock"), "w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"check: another check runs in {shown(BUILD)}: wait for it, or give this one BUILD=", file=sys.stderr)
+        sys.exit(2)
+    return lock
 
 
 def ended(sig, _):
@@ -40,6 +53,7 @@ def main(argv, doc):
             print(f"{s.name:16}{s.what}")
         return 0
     chosen = choose(argv)
+    lock = only_one()
     shutil.rmtree(LOGS, ignore_errors=True)
     os.makedirs(LOGS)
     for sig in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -52,4 +66,5 @@ def main(argv, doc):
     while work.is_alive():
         work.join(1)
     table(chosen, time.monotonic() - began)
+    lock.close()
     return count.summary()

@@ -22,14 +22,19 @@ class Failed(Exception):
 
 
 class Processors:
-    """A budget of processors: each command says how many it takes, and waits until they are free. Those of the step that
-    comes first in the list of steps go first; nobody passes a command that waits for more than is free."""
+    """A budget of processors: each command says how many it takes, and waits until they are free. Of those that fit, the
+    one of the step that comes first in the list goes first. What needs the machine for itself is passed by what does
+    not, so that no processor is idle; at the latest it runs when all else is done."""
 
     def __init__(self, capacity):
         self.free = self.capacity = capacity
         self.changed = threading.Condition()
-        self.waiting = []
+        self.waiting = {}       # weights, by (rank of the step, order of coming)
         self.serial = 0
+
+    def first(self):
+        """Whose turn it is, if anybody's."""
+        return min((who for who, weight in self.waiting.items() if weight <= self.free), default=None)
 
     @contextlib.contextmanager
     def take(self, weight):
@@ -37,9 +42,9 @@ class Processors:
         with self.changed:
             self.serial += 1
             me = (getattr(thread, "rank", 0), self.serial)
-            self.waiting.append(me)
-            self.changed.wait_for(lambda: stopping.is_set() or (min(self.waiting) == me and self.free >= weight))
-            self.waiting.remove(me)
+            self.waiting[me] = weight
+            self.changed.wait_for(lambda: stopping.is_set() or self.first() == me)
+            del self.waiting[me]
             self.free -= weight
             self.changed.notify_all()
         try:
