@@ -15,6 +15,7 @@
  * copy, which may fault.
  */
 #include <linux/fs.h>
+#include <linux/hash.h>
 #include <linux/memblock.h>
 #include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
@@ -195,24 +196,40 @@ static const struct proc_ops kpageflags_proc_ops = {
 #ifdef CONFIG_MEMCG
 /* kpagecgroup: the inode number of the memory cgroup that the page is charged to. */
 
-/*
- * Neighbours are often charged to one cgroup, so the last answer is kept, for one batch. It
- * may name a cgroup that goes away meanwhile; so may any answer, once it was given.
- */
-static __always_inline u64 kpage_cgroup_single(const struct page *page, struct kpage_memo *memo)
+static noinline u64 kpage_cgroup_ask(const struct page *page, unsigned long key,
+				     struct kpage_memo *memo)
 {
-	unsigned long key = READ_ONCE(page->memcg_data);
-	u64 ino;
+	unsigned int at = hash_long(key, ilog2(KPAGE_MEMOS));
+	u64 ino = page_cgroup_ino((struct page *)page);
 
-	if (likely(key == memo->key))
-		return memo->value;
-	ino = page_cgroup_ino((struct page *)page);
 	/* Charged anew in between: this is the answer, but not that of the key. */
 	if (READ_ONCE(page->memcg_data) == key) {
 		memo->key = key;
 		memo->value = ino;
+		memo->kept[at].key = key;
+		memo->kept[at].value = ino;
 	}
 	return ino;
+}
+
+/*
+ * Neighbours are often charged to one cgroup, or to few, so answers are kept, for one batch.
+ * They may name a cgroup that goes away meanwhile; so may any answer, once it was given. Key 0
+ * is that of pages that are not charged, and what an empty place holds is the answer to it.
+ */
+static __always_inline u64 kpage_cgroup_single(const struct page *page, struct kpage_memo *memo)
+{
+	unsigned long key = READ_ONCE(page->memcg_data);
+	unsigned int at;
+
+	if (likely(key == memo->key))
+		return memo->value;
+	at = hash_long(key, ilog2(KPAGE_MEMOS));
+	if (unlikely(key != memo->kept[at].key))
+		return kpage_cgroup_ask(page, key, memo);
+	memo->key = key;
+	memo->value = memo->kept[at].value;
+	return memo->value;
 }
 
 static void kpage_cgroup_large(u64 *out, const struct page *page, const struct folio *folio,

@@ -25,14 +25,22 @@
 /* No folio is larger. */
 #define KPAGE_MAX_ORDER	(IS_ENABLED(CONFIG_ARCH_HAS_GIGANTIC_PAGE) ? PUD_ORDER : MAX_PAGE_ORDER)
 
+/* Answers that are kept, a power of two: frames in a row may belong to several owners in turn. */
+#define KPAGE_MEMOS	32
+
 /**
- * struct kpage_memo - the answer for the last page, which is often the next one's too
- * @key: what the answer was made from
- * @value: the answer
+ * struct kpage_memo - answers for pages, which are often others' too
+ * @key: what the last answer was made from
+ * @value: the last answer
+ * @kept: the last and others, each at the place that the hash of its key says
  */
 struct kpage_memo {
 	unsigned long key;
 	u64 value;
+	struct {
+		unsigned long key;
+		u64 value;
+	} kept[KPAGE_MEMOS];
 };
 
 /**

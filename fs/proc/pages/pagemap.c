@@ -156,12 +156,20 @@ static noinline u64 pagemap_unusual(const struct page *page, u64 value)
 	return value;
 }
 
+/* An anonymous page that is mapped once? */
+static __always_inline bool pagemap_ordinary(const struct page *page)
+{
+	/* Mapped under the table's lock, a page does not change its kind. */
+	if (!((unsigned long)data_race(page->mapping) & PAGE_MAPPING_ANON))
+		return false;
+	/* That changes at any time: the answer is as old as all that is read here. */
+	return !data_race(page->_mapcount.counter);
+}
+
 /* A small page. The table's lock keeps it mapped, and so what it is. */
 static __always_inline u64 pagemap_small(const struct page *page, u64 value)
 {
-	/* Mapped under this lock, a page does not change its kind. */
-	if (likely((unsigned long)data_race(page->mapping) & PAGE_MAPPING_ANON) &&
-	    likely(!atomic_read(&page->_mapcount)))
+	if (likely(pagemap_ordinary(page)))
 		return value | PM_MMAP_EXCLUSIVE;
 	return pagemap_unusual(page, value | PM_MMAP_EXCLUSIVE);
 }
@@ -204,58 +212,87 @@ static noinline unsigned long pagemap_other(struct pagemap_read *r, pte_t *ptep,
 	return nr;
 }
 
-/* No entry is expected: with Accessed and Dirty left out, none is all ones. */
-#define PAGEMAP_NO_RUN	(~0ULL)
+/**
+ * struct pagemap_memo - what the last entry said that mapped a page; most say the same
+ * @bare: the entry, had it mapped frame 0
+ * @flags: all that is shown of it but the frame
+ * @frames: the bits of the frame that may be shown
+ */
+struct pagemap_memo {
+	pte_t bare;
+	u64 flags;
+	u64 frames;
+};
 
 /*
- * The entries of a table from @start to before @end, @addr the address of the first. An entry
- * that is what the one before makes expect belongs to its run: page and value count up, and
- * nothing of it needs to be decoded.
+ * How many entries from @ptep on say the same as the last, frame apart, of small anonymous pages
+ * that are mapped once? Nothing of them but the frame is decoded, whichever order frames come
+ * in. Bare entries are made so that the difference to one is the frame even where an entry
+ * without access has its frame inverted.
  */
-static void pagemap_entries(struct pagemap_read *r, struct vm_area_struct *vma, u64 flags,
-			    pte_t *start, pte_t *end, unsigned long addr)
+static noinline unsigned long pagemap_alike(u64 *out, const struct pagemap_memo *memo,
+					    pte_t *ptep, unsigned long max)
 {
-	const u64 step = r->show_pfn;
-	u64 expect = PAGEMAP_NO_RUN, raw_step = 0, value = 0, *out = r->out;
-	const struct page *page = NULL;
+	unsigned long nr = 0;
+#ifdef CONFIG_X86_64
+	const pteval_t shown = _PAGE_PRESENT | _PAGE_PROTNONE | _PAGE_SPECIAL | _PAGE_DEVMAP |
+			       _PAGE_SOFT_DIRTY | _PAGE_UFFD_WP;
+	const u64 flags = memo->flags | PM_MMAP_EXCLUSIVE, frames = memo->frames;
+	const pteval_t bare = pte_val(memo->bare);
+	const unsigned int above = BITS_PER_LONG - __PHYSICAL_MASK_SHIFT;
+	const unsigned long end_pfn = max_pfn;
+
+	for (; nr < max; nr++) {
+		pteval_t differs = pte_val(ptep_get(ptep + nr)) ^ bare;
+		const struct page *page;
+		unsigned long pfn;
+
+		if (unlikely(differs & shown))
+			break;
+		/* As by PTE_PFN_MASK, in two shifts: this loop is all that a read costs. */
+		pfn = differs << above >> (above + PAGE_SHIFT);
+		if (unlikely(pfn >= end_pfn))
+			break;
+		page = pfn_to_page(pfn);
+		if (unlikely(kpage_large(page)) || unlikely(!pagemap_ordinary(page)))
+			break;
+		out[nr] = flags | (pfn & frames);
+	}
+#endif
+	return nr;
+}
+
+/* The entries of a table from @ptep to before @end, @addr the address of the first. */
+static void pagemap_entries(struct pagemap_read *r, struct vm_area_struct *vma, u64 flags,
+			    pte_t *ptep, pte_t *end, unsigned long addr)
+{
+	struct pagemap_memo memo = { .frames = r->show_pfn ? PM_PFRAME_MASK : 0 };
+	const struct page *page;
 	unsigned long nr;
-	pte_t *ptep;
 
-	for (ptep = start; ptep < end; ptep++) {
-		pte_t pte = ptep_get(ptep), bare = pte_run_gathered(pte);
+	for (; ptep < end; ptep += nr, addr += nr * PAGE_SIZE) {
+		pte_t pte = ptep_get(ptep);
+		u64 value;
 
-		if (likely(pte_val(bare) == expect) && pagemap_next(page)) {
-			page++;
-			value += step;
-		} else {
-			page = NULL;
-			if (likely(pte_present(pte)))
-				page = pagemap_page(vma, addr + (ptep - start) * PAGE_SIZE, pte);
-			if (unlikely(!page)) {
-				expect = PAGEMAP_NO_RUN;
-				r->out = out;
-				ptep += pagemap_other(r, ptep, pte, end - ptep, flags) - 1;
-				out = r->out;
-				continue;
-			}
-			value = pagemap_present(r, pte) | flags;
-			raw_step = pte_val(pte_next_pfn(bare)) - pte_val(bare);
-			expect = pte_val(bare);
-		}
-		expect += raw_step;
-		if (likely(!kpage_large(page))) {
-			*out++ = pagemap_small(page, value);
+		nr = 1;
+		page = pte_present(pte) ? pagemap_page(vma, addr, pte) : NULL;
+		if (unlikely(!page)) {
+			nr = pagemap_other(r, ptep, pte, end - ptep, flags);
 			continue;
 		}
-		r->out = out;
-		nr = pagemap_large(r, page, value, ptep, end - ptep) - 1;
-		out = r->out;
-		ptep += nr;
-		page += nr;
-		value += nr * step;
-		expect += nr * raw_step;
+		value = pagemap_present(r, pte) | flags;
+		if (kpage_large(page)) {
+			nr = pagemap_large(r, page, value, ptep, end - ptep);
+			continue;
+		}
+		*r->out++ = pagemap_small(page, value);
+		if (nr == end - ptep)
+			continue;
+		memo.bare = pfn_pte(0, pte_pgprot(pte));
+		memo.flags = value & ~PM_PFRAME_MASK;
+		nr += pagemap_alike(r->out, &memo, ptep + 1, end - ptep - 1);
+		r->out += nr - 1;
 	}
-	r->out = out;
 }
 
 /* One page table, or a part of it. */

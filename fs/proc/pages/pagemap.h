@@ -50,16 +50,6 @@ static inline unsigned long pagemap_map_rest(unsigned long pfn)
 #endif
 }
 
-/*
- * Is what an entry like that of @page maps, for the next frame, the page that follows? Only
- * where entries themselves say that they are ordinary, those that are alike all are.
- */
-static __always_inline bool pagemap_next(const struct page *page)
-{
-	return IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL) &&
-	       pagemap_map_rest(page_to_pfn(page)) > 1;
-}
-
 long pagemap_scan_ioctl(struct mm_struct *mm, unsigned long uarg);
 
 #endif /* __FS_PROC_PAGEMAP_H */
