@@ -251,8 +251,8 @@ static void idle_look_around(struct idle_walk *w, struct vm_area_struct *vma,
 }
 
 /*
- * An Accessed bit of the folio at hand is found. Noted under the page table lock, so that
- * another sweep, which finds the bit gone, finds the folio busy.
+ * An Accessed bit of the folio at hand is found. Noted under the page table lock, or before the
+ * bit is cleared, so that another sweep, which finds the bit gone, finds the folio busy.
  */
 static void idle_walk_note(struct idle_walk *w)
 {
@@ -292,16 +292,35 @@ static void idle_walk_ptes(struct idle_walk *w, struct vm_area_struct *vma, unsi
 }
 
 /*
- * Is there nothing to do at @addr for a folio of one page? An entry that maps it and is
- * old needs no lock: the value was read in one go, RCU keeps the table from being freed
- * until pte_unmap(), and an access after the read is one after the walk. Entries that are
- * young, that a secondary MMU may have used, or that cannot be read in one go, are for the
- * locked path.
+ * Make an entry old without its table's lock: only where the CPU itself sets bits of entries
+ * with atomic operations, so that whoever changes one reckons with that, and where an entry is
+ * by itself. Exchanged is the very value that was read; had the entry changed, or moved, in
+ * between, this fails. The note comes first, as for all to whom the lock is not the order.
  */
-static bool idle_small_is_old(struct idle_walk *w, struct vm_area_struct *vma,
-			      unsigned long addr, pmd_t *pmd)
+static bool idle_small_make_old(struct idle_walk *w, pte_t *ptep, pte_t pte)
+{
+#ifdef CONFIG_X86_64
+	pteval_t old = pte_val(pte);
+
+	idle_walk_note(w);
+	return try_cmpxchg((pteval_t *)ptep, &old, old & ~_PAGE_ACCESSED);
+#else
+	return false;
+#endif
+}
+
+/*
+ * Can the entry at @addr of a folio of one page do without its table's lock? One that maps
+ * another page or is old can: the value was read in one go, RCU and the reverse map's lock keep
+ * the table from being freed until pte_unmap(), and an access after the read is one after the
+ * walk. A young one is made old, see above. Entries that a secondary MMU may have used, or
+ * that cannot be read in one go, are for the locked path.
+ */
+static bool idle_small_unlocked(struct idle_walk *w, struct vm_area_struct *vma,
+				unsigned long addr, pmd_t *pmd)
 {
 	pte_t *ptep, pte;
+	bool here, done;
 
 	if (IS_ENABLED(CONFIG_GUP_GET_PXX_LOW_HIGH) || idle_has_secondary(vma->vm_mm))
 		return false;
@@ -309,11 +328,11 @@ static bool idle_small_is_old(struct idle_walk *w, struct vm_area_struct *vma,
 	if (!ptep)
 		return true;
 	pte = ptep_get_lockless(ptep);
+	here = pte_present(pte) && pte_pfn(pte) == w->pfn;
+	done = !here || !pte_young(pte) || idle_small_make_old(w, ptep, pte);
 	pte_unmap(ptep);
-	if (!pte_present(pte) || pte_pfn(pte) != w->pfn)
-		return true;
-	if (pte_young(pte))
-		return false;
+	if (!here || !done)
+		return done;
 	/*
 	 * If another sweep has just cleared the bit, it cleared the idle flag before
 	 * that, with the full barrier of a test-and-clear between.
@@ -333,7 +352,7 @@ static void idle_walk_small(struct idle_walk *w, struct vm_area_struct *vma, uns
 	spinlock_t *ptl;
 	pte_t *ptep, pte;
 
-	if (!pmd || (w->shared && idle_small_is_old(w, vma, addr, pmd)))
+	if (!pmd || (w->shared && idle_small_unlocked(w, vma, addr, pmd)))
 		return;
 	ptep = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
 	if (!ptep)
@@ -344,7 +363,7 @@ static void idle_walk_small(struct idle_walk *w, struct vm_area_struct *vma, uns
 		if (idle_clear_secondary(vma->vm_mm, addr, addr + PAGE_SIZE))
 			idle_walk_note(w);
 		if (pte_young(pte)) {
-			/* In this order, for idle_small_is_old() in another task. */
+			/* In this order, for idle_small_unlocked() in another task. */
 			idle_walk_note(w);
 			pte_run_clear_young(vma, addr, ptep);
 		}
