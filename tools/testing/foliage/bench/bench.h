@@ -31,6 +31,7 @@ struct bench;
  * @unit: what @run counts
  * @run: one round, the meter used exactly once
  * @size: folio size of the test's memory, or bytes per call where @run says so
+ * @scattered: the test's pages, of 4 KiB, are no neighbours in memory
  */
 struct op {
 	const char *name;
@@ -38,6 +39,7 @@ struct op {
 	const char *unit;
 	void (*run)(struct bench *b);
 	size_t size;
+	bool scattered;
 };
 
 extern const struct op ops[];
@@ -118,6 +120,7 @@ struct region region_map(const struct bench *b, size_t folio, int extra_flags);
 struct region region_new(const struct bench *b, size_t folio);
 void region_free(struct region *r);
 void region_populate(const struct region *r);
+void region_fill(const struct bench *b, const struct region *r);
 uint64_t *region_pagemap(const struct region *r);
 uint64_t *region_pfns(const struct region *r);
 size_t region_misfit(const struct region *r);
@@ -135,6 +138,34 @@ void forget_tlb(void);
 void region_verify(const struct region *r);
 uint64_t vmstat(const char *name);
 
+/* scatter.c */
+void region_populate_scattered(const struct region *r);
+void region_scatter(const struct bench *b, struct region *r);
+
+/* A frame, whose it is, and whether it follows the one before in a folio. */
+struct owned {
+	uint64_t pfn;
+	uint32_t owner;
+	uint32_t tail;
+};
+
+/**
+ * struct owners - processes with little memory each, whose frames lie mixed
+ * @pids: the processes
+ * @pfn: their frames in order, @n of them
+ */
+struct owners {
+	pid_t *pids;
+	uint64_t *pfn;
+	size_t n;
+};
+
+struct owners owners_start(const struct bench *b);
+void owners_stop(struct owners *o);
+
+/* uffd.c */
+int uffd_open(const struct region *r, uint64_t features);
+
 /* dense.c */
 struct region region_dense(const struct bench *b, size_t folio, size_t frames);
 void region_split(struct region *r, size_t folio);
@@ -143,11 +174,15 @@ void region_split(struct region *r, size_t folio);
 void idle_mark(struct bench *b);
 void idle_read(struct bench *b);
 void idle_mark_shared(struct bench *b);
+void idle_mark_used(struct bench *b);
 void idle_read_shared(struct bench *b);
 void idle_read_free(struct bench *b);
 void kpageflags_read(struct bench *b);
 void kpagecount_read(struct bench *b);
 void kpagecgroup_read(struct bench *b);
+void kpageflags_owners(struct bench *b);
+void kpagecount_owners(struct bench *b);
+void kpagecgroup_owners(struct bench *b);
 void kpageflags_free(struct bench *b);
 void pagemap_read(struct bench *b);
 void pagemap_read_hole(struct bench *b);
@@ -169,6 +204,7 @@ void read_cold(struct bench *b);
 void read_hot(struct bench *b);
 void read_hot_small(struct bench *b);
 void fork_exit(struct bench *b);
+void fork_exit_holes(struct bench *b);
 void fork_exit_shared(struct bench *b);
 void fork_unmap(struct bench *b);
 void fork_vmas(struct bench *b);

@@ -39,6 +39,21 @@ void fork_exit(struct bench *b)
 	region_free(&r);
 }
 
+/* The same where each folio has lost its second page: two runs of entries in the place of one. */
+void fork_exit_holes(struct bench *b)
+{
+	struct region r = region_new(b, b->op->size);
+	size_t at;
+
+	for (at = 0; at < r.len; at += r.folio)
+		must(madvise(r.mem + at + PAGE, PAGE, MADV_DONTNEED));
+	drain_lru();
+	meter_begin(b);
+	fork_and_exit();
+	meter_end(b, r.len / PAGE * FORKS);
+	region_free(&r);
+}
+
 /* The same while --sharers processes already map the memory. */
 void fork_exit_shared(struct bench *b)
 {

@@ -169,9 +169,13 @@ static void read_back(struct bench *b, struct region *r)
 static struct region whole_windows(struct bench *b)
 {
 	size_t frames = b->call * 8, window = frames * PAGE;
+	struct region r;
 
 	b->size = (b->size + window - 1) / window * window;
-	return region_dense(b, b->op->size, frames);
+	r = region_dense(b, b->op->size, frames);
+	if (b->op->scattered)
+		region_scatter(b, &r);
+	return r;
 }
 
 void idle_mark(struct bench *b)
@@ -203,10 +207,17 @@ static void check_mapcount(const struct region *r, int want)
 	close(fd);
 }
 
-static void shared(struct bench *b, void (*measure)(struct bench *b, struct region *r))
+static void touch_all(void *region)
+{
+	touch(region, 1);
+}
+
+/* @first: what the other processes do with their mappings, which fork() has left old. */
+static void shared(struct bench *b, void (*first)(void *region),
+		   void (*measure)(struct bench *b, struct region *r))
 {
 	struct region r = whole_windows(b);
-	pid_t *pids = sharers_start(b->sharers - 1, NULL, NULL);
+	pid_t *pids = sharers_start(b->sharers - 1, first, &r);
 
 	check_mapcount(&r, b->sharers);
 	measure(b, &r);
@@ -216,12 +227,18 @@ static void shared(struct bench *b, void (*measure)(struct bench *b, struct regi
 
 void idle_mark_shared(struct bench *b)
 {
-	shared(b, mark);
+	shared(b, NULL, mark);
+}
+
+/* All processes have just used all pages: each mapping's Accessed bit is to be cleared. */
+void idle_mark_used(struct bench *b)
+{
+	shared(b, touch_all, mark);
 }
 
 void idle_read_shared(struct bench *b)
 {
-	shared(b, read_back);
+	shared(b, NULL, read_back);
 }
 
 /* Is every frame of this window in the buddy allocator's hands? -1: memory ends before it does. */

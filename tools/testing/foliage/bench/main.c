@@ -187,7 +187,7 @@ static long number(const char *text, const char *what, long min, long max)
 
 static void set_filter(struct options *o, const char *regex)
 {
-	char whole[512];
+	char whole[8192];
 
 	if (snprintf(whole, sizeof(whole), "^(%s)$", regex) >= (int)sizeof(whole) ||
 	    regcomp(&o->only, whole, REG_EXTENDED | REG_NOSUB)) {

@@ -8,6 +8,7 @@
 #include "bench.h"
 
 #define PIECE		8192UL		/* entries per call */
+#define OWNERS_GAP	16UL		/* frames: page tables, a slab */
 #define MIN_RUN		64UL		/* shorter runs of frames would measure the call itself */
 
 static uint64_t entries[PIECE];
@@ -19,33 +20,40 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Where runs of consecutive frames begin: those that are long enough are moved to the front. */
-static size_t find_runs(uint64_t *pfn, size_t end, size_t *length)
+/*
+ * Where runs of frames begin, with no more than @gap from one to the next: those that are long
+ * enough are moved to the front.
+ */
+static size_t find_runs(uint64_t *pfn, size_t end, size_t gap, size_t *length)
 {
 	size_t i, n, runs = 0;
 
 	qsort(pfn, end, 8, by_value);
 	for (i = 0; i < end; i += n) {
-		for (n = 1; n < PIECE && i + n < end && pfn[i + n] == pfn[i] + n; )
-			n++;
-		if (n < MIN_RUN)
+		uint64_t first = pfn[i], last = first;
+
+		for (n = 1; i + n < end; n++) {
+			if (pfn[i + n] - last > gap || pfn[i + n] - first >= PIECE)
+				break;
+			last = pfn[i + n];
+		}
+		if (last - first + 1 < MIN_RUN)
 			continue;
-		pfn[runs] = pfn[i];
-		length[runs++] = n;
+		pfn[runs] = first;
+		length[runs++] = last - first + 1;
 	}
 	return runs;
 }
 
-/* Read a file of 8 bytes per frame over the test's frames, in runs of consecutive ones. */
-static void read_frames(struct bench *b, const char *path)
+/* Read a file of 8 bytes per frame over @end frames, in runs. */
+static void read_runs(struct bench *b, const char *path, uint64_t *pfn, size_t end, size_t gap)
 {
-	struct region r = region_new(b, b->op->size);
-	size_t end = r.len / PAGE, runs, i, *length = need_memory(end * sizeof(*length));
-	uint64_t *pfn = region_pfns(&r), units = 0;
+	size_t runs, i, *length = need_memory(end * sizeof(*length));
 	int fd = open_file(path, O_RDONLY);
+	uint64_t units = 0;
 
 	memset(entries, 0, sizeof(entries));
-	runs = find_runs(pfn, end, length);
+	runs = find_runs(pfn, end, gap, length);
 	meter_begin(b);
 	for (i = 0; i < runs; i++) {
 		read_fully(fd, entries, length[i] * 8, pfn[i] * 8, path);
@@ -57,8 +65,28 @@ static void read_frames(struct bench *b, const char *path)
 		     MIN_RUN);
 	close(fd);
 	free(length);
+}
+
+static void read_frames(struct bench *b, const char *path)
+{
+	struct region r = region_new(b, b->op->size);
+	uint64_t *pfn = region_pfns(&r);
+
+	read_runs(b, path, pfn, r.len / PAGE, 1);
 	free(pfn);
 	region_free(&r);
+}
+
+/*
+ * The same over memory of many small owners, in folios of several sizes, and what the kernel
+ * itself has taken for them in between.
+ */
+static void read_owners(struct bench *b, const char *path)
+{
+	struct owners o = owners_start(b);
+
+	read_runs(b, path, o.pfn, o.n, OWNERS_GAP);
+	owners_stop(&o);
 }
 
 void kpageflags_read(struct bench *b)
@@ -74,6 +102,21 @@ void kpagecount_read(struct bench *b)
 void kpagecgroup_read(struct bench *b)
 {
 	read_frames(b, "/proc/kpagecgroup");
+}
+
+void kpageflags_owners(struct bench *b)
+{
+	read_owners(b, "/proc/kpageflags");
+}
+
+void kpagecount_owners(struct bench *b)
+{
+	read_owners(b, "/proc/kpagecount");
+}
+
+void kpagecgroup_owners(struct bench *b)
+{
+	read_owners(b, "/proc/kpagecgroup");
 }
 
 /* Free memory at the top of the guest, which nothing of the test has touched. */

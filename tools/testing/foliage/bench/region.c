@@ -48,12 +48,21 @@ void region_populate(const struct region *r)
 		*(volatile uint64_t *)(r->mem + at) = at + 1;
 }
 
+/* Populated in the order that the operation wants. */
+void region_fill(const struct bench *b, const struct region *r)
+{
+	if (b->op->scattered)
+		region_populate_scattered(r);
+	else
+		region_populate(r);
+}
+
 /* Populated with folios of the size wanted, and checked. */
 struct region region_new(const struct bench *b, size_t folio)
 {
 	struct region r = region_map(b, folio, 0);
 
-	region_populate(&r);
+	region_fill(b, &r);
 	region_check(&r);
 	return r;
 }

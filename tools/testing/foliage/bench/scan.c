@@ -79,7 +79,7 @@ void scan_written(struct bench *b)
 	size_t at;
 	long n;
 
-	region_populate(&r);
+	region_fill(b, &r);
 	scan(fd, &r, vec, REGIONS + 1);
 	for (at = 0; at < r.len; at += EVERY * PAGE)
 		*(volatile char *)(r.mem + at) = 1;

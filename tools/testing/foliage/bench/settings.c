@@ -121,30 +121,30 @@ void settings_steady(void)
 	put(PCP_FRACTION, "8");
 }
 
-/* From here on anonymous faults make folios of this size, and of no other. */
+/* From here on anonymous faults make folios of this size, or of the sizes that it is the sum of. */
 void settings_folio(size_t folio)
 {
-	char want[64];
-	bool found = false;
+	size_t left = folio & ~FOLIO_4K, size;
 	int i;
 
-	snprintf(want, sizeof(want), "hugepages-%zukB/", folio >> 10);
 	for (i = 0; i < nr_saved; i++) {
-		bool is_size = strstr(saved[i].path, "hugepages-");
-		bool is_ours = strstr(saved[i].path, want);
+		const char *name = strstr(saved[i].path, "hugepages-");
 
-		if (!is_size && strstr(saved[i].path, THP))
-			put(saved[i].path, "madvise");
-		else if (!is_size)
+		if (!name) {
+			if (strstr(saved[i].path, THP))
+				put(saved[i].path, "madvise");
 			continue;
-		else if (is_ours)
-			put(saved[i].path, folio == FOLIO_2M ? "madvise" : "always");
+		}
+		size = strtoul(name + strlen("hugepages-"), NULL, 10) << 10;
+		if (size & folio)
+			put(saved[i].path, size == FOLIO_2M ? "madvise" : "always");
 		else
 			put(saved[i].path, "never");
-		found |= is_ours;
+		left &= ~size;
 	}
-	if (folio != FOLIO_4K && !found)
-		fail("no %s%senabled: the kernel cannot make folios of this size", THP, want);
+	if (left)
+		fail("no " THP "hugepages-%zukB: the kernel cannot make folios of this size",
+		     left >> 10);
 }
 
 /* What mkswap writes: a header page, the format's version 1. */

@@ -16,18 +16,9 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "uffd.h"
 
-/* Newer than the headers of some distributions that build this: kernel 6.8. */
-#ifndef UFFDIO_MOVE
-struct uffdio_move {
-	uint64_t dst, src, len, mode;
-	int64_t move;
-};
-#define UFFDIO_MOVE		_IOWR(UFFDIO, 5, struct uffdio_move)
-#define UFFD_FEATURE_MOVE	(1 << 16)
-#endif
-
-static int uffd_open(const struct region *r, uint64_t features)
+int uffd_open(const struct region *r, uint64_t features)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = features };
 	struct uffdio_register reg = {
