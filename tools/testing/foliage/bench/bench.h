@@ -153,10 +153,12 @@ struct owned {
  * struct owners - processes with little memory each, whose frames lie mixed
  * @pids: the processes
  * @pfn: their frames in order, @n of them
+ * @cgroup: of each frame, the inode number of its owner's cgroup
  */
 struct owners {
 	pid_t *pids;
 	uint64_t *pfn;
+	uint64_t *cgroup;
 	size_t n;
 };
 

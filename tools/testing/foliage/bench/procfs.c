@@ -77,6 +77,29 @@ static void read_frames(struct bench *b, const char *path)
 	region_free(&r);
 }
 
+/* All frames in large reads: what is kept of one frame must not be told of another. */
+static void check_cgroups(const struct owners *o)
+{
+	int fd = open_file("/proc/kpagecgroup", O_RDONLY);
+	size_t i = 0;
+
+	while (i < o->n) {
+		uint64_t first = o->pfn[i], n;
+
+		n = must(pread(fd, entries, sizeof(entries), first * 8)) / 8;
+		if (!n)
+			fail("/proc/kpagecgroup ends before frame %#llx",
+			     (unsigned long long)first);
+		for (; i < o->n && o->pfn[i] - first < n; i++)
+			if (entries[o->pfn[i] - first] != o->cgroup[i])
+				fail("frame %#llx is said to be charged to cgroup %llu, not %llu",
+				     (unsigned long long)o->pfn[i],
+				     (unsigned long long)entries[o->pfn[i] - first],
+				     (unsigned long long)o->cgroup[i]);
+	}
+	close(fd);
+}
+
 /*
  * The same over memory of many small owners, in folios of several sizes, and what the kernel
  * itself has taken for them in between.
@@ -85,6 +108,7 @@ static void read_owners(struct bench *b, const char *path)
 {
 	struct owners o = owners_start(b);
 
+	check_cgroups(&o);
 	read_runs(b, path, o.pfn, o.n, OWNERS_GAP);
 	owners_stop(&o);
 }

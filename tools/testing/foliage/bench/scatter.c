@@ -155,6 +155,16 @@ static void enter_cgroup(int owner)
 	put(path, "0");
 }
 
+static uint64_t cgroup_inode(int owner)
+{
+	struct stat st;
+	char path[64];
+
+	snprintf(path, sizeof(path), CGROUP "foliage_bench_%d", owner);
+	must(stat(path, &st));
+	return st.st_ino;
+}
+
 /* One owner: a piece in each of its turns, until there is enough. */
 static void own(struct turns *t, int owner)
 {
@@ -212,6 +222,7 @@ struct owners owners_start(const struct bench *b)
 	struct turns *t = mmap(NULL, turns_bytes(b), PROT_READ | PROT_WRITE,
 			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct owners o = { .n = b->size / PAGE, .pids = need_memory(OWNERS * sizeof(pid_t)) };
+	uint64_t inode[OWNERS];
 	char done;
 	int i;
 
@@ -240,8 +251,13 @@ struct owners owners_start(const struct bench *b)
 	qsort(t->pages, t->nr, sizeof(*t->pages), by_frame);
 	check_owners(t);
 	o.pfn = need_memory(o.n * sizeof(*o.pfn));
-	for (size_t at = 0; at < o.n; at++)
+	o.cgroup = need_memory(o.n * sizeof(*o.cgroup));
+	for (i = 0; i < OWNERS; i++)
+		inode[i] = cgroup_inode(i);
+	for (size_t at = 0; at < o.n; at++) {
 		o.pfn[at] = t->pages[at].pfn;
+		o.cgroup[at] = inode[t->pages[at].owner];
+	}
 	must(munmap(t, turns_bytes(b)));
 	return o;
 }
@@ -256,4 +272,5 @@ void owners_stop(struct owners *o)
 		rmdir(path);
 	}
 	free(o->pfn);
+	free(o->cgroup);
 }
