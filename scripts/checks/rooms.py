@@ -11,18 +11,18 @@ from .steps import step
 
 # These do something else each time, so they are run each time.
 RANDOM = {"idle_race", "rmap_stress", "rmap_clean", "rmap_ksm", "rmap_device", "rmap_hugetlb", "proc_race", "lru_race",
-          "mlock_twice", "migrate_race", "migrate_movable_block", "migrate_zsmalloc"}
+          "mlock_twice", "migrate_race", "migrate_movable_block", "migrate_zsmalloc", "cases_migrate"}
 # Seconds that a race goes on, where the program's own idea is too long: on the grafted kernel, on the debug kernel.
 ARGS = {"idle_race": ((), ("10",)), "rmap_stress": ((), ("10",)), "proc_race": (("4",), ("4",)),
         "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",))}
 # What the guest must be like for some of them.
-OPTIONS = {"migrate_demote": ("--slow-node",),
+OPTIONS = {"migrate_demote": ("--slow-node",), "migrate_interrupts": ("--cpus", "4"),
            "migrate_cma": ("--nodes", "1", "--mem", "2304M", "--append", "hugetlb_cma=0:1G")}
 # Allocations that fail: only the debug kernel has that.
 ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc"}
 # migrate_args and migrate_state take eight minutes there; the others ask nothing of it that those left do not.
 NOT_DEBUG = {"migrate_args", "migrate_state", "migrate_users", "migrate_counts", "migrate_movable_block",
-             "migrate_zsmalloc", "migrate_cma"}
+             "migrate_zsmalloc", "migrate_cma", "migrate_interrupts"}
 
 
 def programs(room):

@@ -11,6 +11,13 @@ from .rig import BUILD, CPUS, ROOT, SRC, Failed, kbuild, rooms, run
 from .steps import step
 
 
+def count_tap(title, log, out):
+    """Count what a program on this machine told."""
+    for name, word in tap(out).items():
+        good = word in ("ok", "skip")
+        count.add(f"{title}: {name}", good, word == "skip", "" if good else f"{word}, see build/check/{log}.log")
+
+
 @step("sources")
 def harness():
     """mm/pte in user space, on three machines, against a naive model, with and without sanitizers"""
@@ -19,9 +26,7 @@ def harness():
     if len(parts) < 3:
         raise Failed("no program of the harness told anything: see build/check/harness.log")
     for program, results in zip(parts[1::2], parts[2::2]):
-        for name, word in tap(results).items():
-            count.add(f"harness: {program}: {name}", word in ("ok", "skip"), word == "skip",
-                      "" if word in ("ok", "skip") else f"{word}, see build/check/harness.log")
+        count_tap(f"harness: {program}", "harness", results)
 
 
 @step("sources")
@@ -72,6 +77,12 @@ def machine_32():
 def series():
     """the patch series applies to the pristine tree, is the graft, and checkpatch is silent"""
     run("series", "scripts/series")
+
+
+@step()
+def scripts():
+    """what scripts do with bad input, with each other, and with other people's machines"""
+    count_tap("scripts", "scripts", run("scripts", "scripts/selftest", ok=(0, 1)))
 
 
 @step("sources")
