@@ -27,7 +27,7 @@ WITHOUT = {
     "userfaultfd": "USERFAULTFD",
     "memory failure": "MEMORY_FAILURE HWPOISON_INJECT",
     "shmem": "SHMEM",
-    "MMU notifiers": "MMU_NOTIFIER",
+    "MMU notifiers": "MMU_NOTIFIER TEST_HMM",
 }
 WITHOUT["any of them"] = " ".join(dict.fromkeys(" ".join(WITHOUT.values()).split()))
 
