@@ -2,7 +2,7 @@
 # Appended to mm/Makefile by reference: with an option on, our objects take the place of stock's.
 
 ifdef CONFIG_FOLIAGE_IDLE
-obj-y := $(filter-out page_idle.o,$(obj-y)) idle/
+obj-y := $(filter-out page_idle.o memmap/,$(obj-y)) idle/ memmap/
 endif
 
 ifdef CONFIG_FOLIAGE_RMAP
@@ -10,7 +10,7 @@ obj-y := $(filter-out rmap.o page_vma_mapped.o,$(obj-y)) pte/ rmap/
 endif
 
 ifdef CONFIG_FOLIAGE_PROC
-obj-y := $(filter-out pte/,$(obj-y)) pte/
+obj-y := $(filter-out pte/ memmap/,$(obj-y)) pte/ memmap/
 endif
 
 ifdef CONFIG_FOLIAGE_LRU

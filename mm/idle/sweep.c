@@ -22,7 +22,7 @@
  * is passed over wrongly was being freed, allocated or split at that moment, and counts
  * as isolated: it is skipped, as it may be.
  *
- * Locks: get_online_mems() over the window, so that no struct page in it goes away;
+ * Locks: memmap_read_lock() over the window, so that no struct page in it goes away;
  * inside it what the reverse map takes (folio lock by trylock only, anon_vma or
  * i_mmap for reading, one page table lock).
  */
@@ -32,6 +32,7 @@
 #include <linux/sched/signal.h>
 
 #include "../internal.h"
+#include "../memmap/memmap.h"
 #include "idle.h"
 
 #define CREATE_TRACE_POINTS
@@ -182,8 +183,9 @@ unsigned long idle_sweep_run(struct idle_sweep *s)
 	unsigned long pfn, next, end = s->start + s->nr;
 	u64 began = trace_idle_sweep_enabled() ? ktime_get_ns() : 0;
 	struct page *page;
+	int lock;
 
-	get_online_mems();
+	lock = memmap_read_lock();
 	for (pfn = s->start; pfn < end && !fatal_signal_pending(current); pfn = next) {
 		next = min(ALIGN(pfn + 1, IDLE_CHUNK), end);
 		page = pfn_to_online_page(pfn);
@@ -191,7 +193,7 @@ unsigned long idle_sweep_run(struct idle_sweep *s)
 			next = min(idle_sweep_chunk(s, page, pfn, next), end);
 		cond_resched();
 	}
-	put_online_mems();
+	memmap_read_unlock(lock);
 
 	trace_idle_sweep(s, pfn - s->start, began ? ktime_get_ns() - began : 0);
 	return pfn - s->start;

@@ -11,7 +11,7 @@
  *	  v
  *	copy_to_user()				   memory hotplug is let in between
  *
- * Locks: get_online_mems() over a batch, so that the memory map stays; nothing over the
+ * Locks: memmap_read_lock() over a batch, so that the memory map stays; nothing over the
  * copy, which may fault.
  */
 #include <linux/fs.h>
@@ -23,6 +23,7 @@
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
+#include "../../../mm/memmap/memmap.h"
 #include "../internal.h"
 #include "kpage.h"
 
@@ -72,22 +73,20 @@ unsigned long kpage_fill_run(const struct kpage_file *f, u64 *out, const struct 
 	return nr;
 }
 
-/*
- * Numbers for @nr frames from @pfn on, which lie in one block of KPAGE_BATCH. While memory is
- * being taken offline this waits: the memory map may be what is taken.
- */
+/* Numbers for @nr frames from @pfn on, which lie in one block of KPAGE_BATCH. */
 static void kpage_batch(u64 *out, unsigned long pfn, unsigned long nr, kpage_fill_t fill,
 			u64 hole)
 {
 	struct page *page;
+	int lock;
 
-	get_online_mems();
+	lock = memmap_read_lock();
 	page = pfn_to_online_page(pfn);
 	if (page)
 		fill(out, page, nr);
 	else
 		memset64(out, hole, nr);
-	put_online_mems();
+	memmap_read_unlock(lock);
 }
 
 /**

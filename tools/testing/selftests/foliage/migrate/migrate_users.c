@@ -15,11 +15,10 @@
 #include <sys/swap.h>
 #include <time.h>
 
+#include "memory_block.h"
 #include "mlock_count.h"
 #include "migrate.h"
 
-#define BLOCK		"/sys/devices/system/memory/memory%d/state"
-#define BLOCK_FRAMES	32768UL	/* 128 MiB */
 #define GUP_TEST	"/sys/kernel/debug/gup_test"
 
 /* --- single cases ----------------------------------------------------------------------- */
@@ -250,23 +249,6 @@ TEST(compaction)
 		EXPECT_EQ(holes_wrong(p[n]), 0);
 		munmap(p[n], SPAN * PAGE);
 	}
-}
-
-static bool block_set(int block, const char *state)
-{
-	char path[96];
-
-	snprintf(path, sizeof(path), BLOCK, block);
-	return write_text(path, state);
-}
-
-/* A block of node 1 that can go, as movable memory: there ours is then. -1 if there is none. */
-static int block_movable(void)
-{
-	for (int block = 47; block > 32; block--)
-		if (block_set(block, "offline") && block_set(block, "online_movable"))
-			return block;
-	return -1;
 }
 
 static void fill_block(struct __test_metadata *_metadata, int block)
