@@ -5,8 +5,8 @@
 #include <linux/pagevec.h>
 
 /*
- * For those outside mm/lru who give a folio back to its list: by setting PG_lru, and no more. It may
- * have stopped being unevictable meanwhile.
+ * For code outside mm/lru that gives a folio back to its list by setting PG_lru, and no more: the
+ * folio may have stopped being unevictable meanwhile.
  */
 #ifdef CONFIG_FOLIAGE_LRU
 void lru_given_back(struct folio *folio);

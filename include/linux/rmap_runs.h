@@ -7,8 +7,10 @@
 
 #include <linux/mm.h>
 
+/* With FOLIAGE_RMAP only; without it, nobody calls it. */
+void rmap_restore(struct folio *src, struct folio *dst, int flags);
+
 #ifdef CONFIG_FOLIAGE_RMAP
-bool rmap_restore(struct folio *src, struct folio *dst, int flags);
 
 /**
  * rmap_only_copy - say that an anonymous folio just read from swap is nowhere else
@@ -34,11 +36,6 @@ static inline int swap_duplicate_run(swp_entry_t entry, unsigned int nr)
 #else /* !CONFIG_FOLIAGE_RMAP */
 static inline void rmap_only_copy(struct folio *folio)
 {
-}
-
-static inline bool rmap_restore(struct folio *src, struct folio *dst, int flags)
-{
-	return false;
 }
 #endif /* CONFIG_FOLIAGE_RMAP */
 

@@ -91,7 +91,7 @@ struct lru_move {
 };
 
 void lru_move_switch(struct lru_move *mv, struct folio *folio);
-void lru_move_finish(struct lru_move *mv);
+void lru_move_unlock(struct lru_move *mv);
 void lru_move_folio(struct lru_move *mv, struct folio *folio, enum lru_op op);
 
 static __always_inline void lru_move_init(struct lru_move *mv)
@@ -103,7 +103,7 @@ static __always_inline void lru_move_init(struct lru_move *mv)
 static __always_inline void lru_move_end(struct lru_move *mv)
 {
 	if (mv->lruvec)
-		lru_move_finish(mv);
+		lru_move_unlock(mv);
 }
 
 /*

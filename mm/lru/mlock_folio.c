@@ -30,7 +30,7 @@ void lru_rescue(struct lru_move *mv, struct folio *folio)
 		if (folio_test_unevictable(folio) && lru_evictable(folio))
 			unevictable_to_list(mv, folio, folio_nr_pages(folio));
 		folio_set_lru(folio);
-		/* PG_lru before PG_mlocked, as in lru_move_done(). */
+		/* PG_lru before PG_mlocked, as in lru_move_give_back(). */
 		smp_mb__after_atomic();
 	}
 }
@@ -71,7 +71,7 @@ void munlock_folio_elsewhere(struct lru_move *mv, struct folio *folio)
 	if (!mlock_unmark(folio, folio_nr_pages(folio), folio_test_unevictable(folio)))
 		return;
 	zone_stat_mod_folio(folio, NR_MLOCK, -folio_nr_pages(folio));
-	/* PG_mlocked before PG_lru; pairs with the barrier in lru_move_done(). */
+	/* PG_mlocked before PG_lru; pairs with the barrier in lru_move_give_back(). */
 	smp_mb__after_atomic();
 	if (folio_test_lru(folio))
 		lru_rescue(mv, folio);
@@ -99,7 +99,7 @@ void mlock_folio_now(struct lru_move *mv, struct folio *folio)
 	if (was != MLOCK_MARKED_BEFORE)
 		mv->mlocked += nr;
 	lru_move_mlock(mv, folio, nr, was == MLOCK_UNMARKED_COUNT);
-	lru_move_done(mv, folio);
+	lru_move_give_back(mv, folio);
 }
 
 /**
@@ -117,7 +117,7 @@ void munlock_folio_now(struct lru_move *mv, struct folio *folio)
 	}
 	lru_move_to(mv, folio);
 	lru_move_munlock(mv, folio, folio_nr_pages(folio));
-	lru_move_done(mv, folio);
+	lru_move_give_back(mv, folio);
 }
 
 /**

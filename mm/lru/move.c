@@ -62,10 +62,10 @@ void lru_move_switch(struct lru_move *mv, struct folio *folio)
 }
 
 /**
- * lru_move_finish() - account everything and unlock
+ * lru_move_unlock() - account everything and unlock
  * @mv: folios on their way, an lruvec locked: lru_move_end() asks for that first
  */
-void lru_move_finish(struct lru_move *mv)
+void lru_move_unlock(struct lru_move *mv)
 {
 	lru_move_account(mv);
 	unlock_page_lruvec_irqrestore(mv->lruvec, mv->flags);
@@ -232,5 +232,5 @@ void lru_move_folio(struct lru_move *mv, struct folio *folio, enum lru_op op)
 		lru_move_munlock(mv, folio, nr);
 		break;
 	}
-	lru_move_done(mv, folio);
+	lru_move_give_back(mv, folio);
 }

@@ -76,7 +76,7 @@ static __always_inline bool lru_evictable(struct folio *folio)
 /*
  * Give the folio back. Its mark may have gone while we had it: see "nobody is left behind".
  */
-static __always_inline void lru_move_done(struct lru_move *mv, struct folio *folio)
+static __always_inline void lru_move_give_back(struct lru_move *mv, struct folio *folio)
 {
 	folio_set_lru(folio);
 	if (!folio_test_unevictable(folio))
@@ -104,6 +104,7 @@ enum mlock_marked {
  */
 static __always_inline enum mlock_marked mlock_mark(struct folio *folio, long nr)
 {
+	/* Without the lock, see above: a count of the past may be seen, or none. */
 	bool count = folio_test_unevictable(folio) &&
 		     (!folio_test_lru(folio) || data_race(folio->mlock_count));
 

@@ -29,9 +29,6 @@
 
 #include "migrate.h"
 
-/* What the outcome is of a move that is not DONE, beside errors. */
-#define MOVE_SPLIT	1
-
 /* --- large folios ----------------------------------------------------------------------- */
 
 /* Into the list of what is tried at the end. The folio stays where it is if that fails. */
@@ -61,7 +58,8 @@ static int move_split(struct migrate_batch *batch, struct move *move)
 	batch->stats.split++;
 	batch->stats.thp_split += thp;
 	batch->stats.thp_failed += thp;
-	move->err = MOVE_SPLIT;
+	move->split = true;
+	move->err = 0;
 	return 0;
 }
 
@@ -103,7 +101,7 @@ static bool without_target(struct migrate_batch *batch, struct move *move)
 /* Is the move to be tried, or tried again? */
 static bool move_pending(const struct move *move)
 {
-	return (move->state == MOVE_ISOLATED || move->state == MOVE_TARGETED) &&
+	return (move->state == MOVE_ISOLATED || move->state == MOVE_TARGETED) && !move->split &&
 	       (!move->err || move->err == -EAGAIN);
 }
 
@@ -175,10 +173,10 @@ static int tally(struct migrate_batch *batch)
 	int failed = 0;
 
 	for (move = batch->moves; move < end; move++) {
-		if (move->state == MOVE_DONE || !move->err)
+		if (move->state == MOVE_DONE || (!move->err && !move->split))
 			continue;
 		failed++;
-		if (move->err == MOVE_SPLIT)
+		if (move->split)
 			continue;
 		batch->stats.failed += folio_nr_pages(move->src);
 		batch->stats.thp_failed += folio_is_thp(move->src);
@@ -253,7 +251,7 @@ static void batch_fill(struct migrate_batch *batch, struct migrate_call *call,
 }
 
 /* One after the other, in the caller's mode. */
-static int migrate_singly(struct migrate_call *call, struct list_head *list)
+static int migrate_each_alone(struct migrate_call *call, struct list_head *list)
 {
 	struct migrate_batch batch;
 	int failed = 0, err;
@@ -279,7 +277,7 @@ static int migrate_singly(struct migrate_call *call, struct list_head *list)
  * A batch, and what is left of it singly if the mode allows to wait. What failed in the batch is
  * then tried again, so only what was split counts as failed.
  */
-static int migrate_list(struct migrate_call *call, struct list_head *list, struct move *moves,
+static int migrate_together(struct migrate_call *call, struct list_head *list, struct move *moves,
 			unsigned int max)
 {
 	bool sync = call->mode != MIGRATE_ASYNC;
@@ -296,7 +294,7 @@ static int migrate_list(struct migrate_call *call, struct list_head *list, struc
 		batch.stats.failed = 0;
 		batch.stats.thp_failed = batch.stats.thp_split;
 		list_splice_tail_init(&call->given_up, list);
-		err = migrate_singly(call, list);
+		err = migrate_each_alone(call, list);
 		if (err >= 0)
 			err += batch.stats.split;
 	}
@@ -354,7 +352,7 @@ static void cut_batch(struct migrate_call *call, struct list_head *list, unsigne
 	}
 }
 
-static int migrate_all(struct migrate_call *call, struct move *moves, unsigned int max)
+static int migrate_in_batches(struct migrate_call *call, struct move *moves, unsigned int max)
 {
 	int failed = 0, err;
 
@@ -364,7 +362,7 @@ static int migrate_all(struct migrate_call *call, struct move *moves, unsigned i
 		cut_batch(call, &list, max);
 		if (list_empty(&list))
 			break;
-		err = migrate_list(call, &list, moves, max);
+		err = migrate_together(call, &list, moves, max);
 		if (err < 0) {
 			list_splice_tail_init(&call->split, &call->given_up);
 			return err;
@@ -387,15 +385,15 @@ static bool list_is_longer(struct list_head *list, unsigned int nr)
 }
 
 /* Few folios: noinline, so that the stack has room for them only as long. */
-static noinline int migrate_few(struct migrate_call *call)
+static noinline int migrate_on_stack(struct migrate_call *call)
 {
 	struct move few[MIGRATE_FEW];
 
-	return migrate_all(call, few, MIGRATE_FEW);
+	return migrate_in_batches(call, few, MIGRATE_FEW);
 }
 
 /* One folio, and nothing to wait for, as NUMA balancing has it: no lists to cut and to join. */
-static noinline int migrate_single(struct migrate_call *call)
+static noinline int migrate_only_one(struct migrate_call *call)
 {
 	struct migrate_batch batch;
 	struct move one;
@@ -421,13 +419,13 @@ static int migrate_with_room(struct migrate_call *call)
 
 	if (list_is_singular(call->from) && call->mode == MIGRATE_ASYNC &&
 	    !folio_test_hugetlb(list_first_entry(call->from, struct folio, lru)))
-		return migrate_single(call);
+		return migrate_only_one(call);
 	if (list_is_longer(call->from, MIGRATE_FEW))
 		call->room = kmalloc(sizeof(*call->room), __GFP_NOMEMALLOC | __GFP_NOWARN);
 	if (!call->room)
-		return migrate_few(call);
+		return migrate_on_stack(call);
 	call->room->spares.nr = 0;
-	err = migrate_all(call, call->room->moves, MIGRATE_MANY);
+	err = migrate_in_batches(call, call->room->moves, MIGRATE_MANY);
 	targets_end(call);
 	kfree(call->room);
 	return err;

@@ -148,7 +148,7 @@ int migrate_contents(struct folio *dst, struct folio *src, enum migrate_mode mod
 
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(src), src);
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(dst), dst);
-	/* That cannot be; but the references, which count maps, would not tell, and data be lost. */
+	/* That cannot be; but references, which count maps, would not tell, and data be lost. */
 	if (WARN_ON_ONCE(folio_mapped(src)))
 		return -EINPROGRESS;
 	if (likely(!mapping))

@@ -136,6 +136,7 @@ enum move_state {
  * @pin: a reference on an anon_vma, kept to the end of the batch: others may rely on it
  * @state: how far it has come
  * @mapped: there are migration entries to be replaced
+ * @split: the folio was split; its parts are on the call's list for that
  * @err: why it is not further; 0 while there is no reason
  */
 struct move {
@@ -144,6 +145,7 @@ struct move {
 	struct anon_vma *pin;
 	u8 state;
 	bool mapped;
+	bool split;
 	int err;
 };
 

@@ -813,7 +813,8 @@ static void test_written_later(struct kunit *test)
 	list_add(&f.src->lru, &list);
 	node_stat_mod_folio(f.src, NR_ISOLATED_ANON + folio_is_file_lru(f.src), 1);
 	KUNIT_EXPECT_EQ(test, 0, migrate_pages(&list, alloc_migration_target, NULL,
-					       (unsigned long)&mtc, MIGRATE_SYNC, MR_SYSCALL, NULL));
+					       (unsigned long)&mtc, MIGRATE_SYNC,
+					       MR_SYSCALL, NULL));
 	KUNIT_EXPECT_EQ(test, written.calls, 1);
 	flush_delayed_work(&writing.work);
 	KUNIT_EXPECT_FALSE_MSG(test, writing.moved, "moved while it was being written");

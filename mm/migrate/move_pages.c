@@ -30,6 +30,7 @@
 #include <linux/syscalls.h>
 
 #include "../lru/lru.h"
+#include "../rmap/rmap.h"
 #include "migrate.h"
 
 /* Entries of the caller's arrays that are looked at together. */
@@ -53,27 +54,6 @@ static void look_leave(struct look *look)
 	look->ptes = NULL;
 }
 
-/*
- * Where the table of an address would be. NULL also where a device is mapped by a huge PUD: any
- * VMA can be asked for.
- */
-static pmd_t *look_pmd(struct mm_struct *mm, unsigned long addr)
-{
-	pgd_t *pgd = pgd_offset(mm, addr);
-	p4d_t *p4d;
-	pud_t *pud;
-
-	if (!pgd_present(*pgd))
-		return NULL;
-	p4d = p4d_offset(pgd, addr);
-	if (!p4d_present(*p4d))
-		return NULL;
-	pud = pud_offset(p4d, addr);
-	if (!pud_present(*pud) || pud_leaf(*pud))
-		return NULL;
-	return pmd_offset(pud, addr);
-}
-
 /* Lock the table of an address. False: there is none, or none that is met often. */
 static bool look_enter(struct look *look, unsigned long addr)
 {
@@ -84,7 +64,7 @@ static bool look_enter(struct look *look, unsigned long addr)
 	look_leave(look);
 	if (is_vm_hugetlb_page(look->vma))
 		return false;
-	pmd = look_pmd(look->mm, addr);
+	pmd = rmap_find_pmd(look->mm, addr);
 	if (!pmd)
 		return false;
 	look->table = addr & PMD_MASK;

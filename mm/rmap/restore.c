@@ -207,9 +207,8 @@ static noinline bool restore_one(struct folio *folio, struct vm_area_struct *vma
  * remove_migration_ptes() begins, and ends, with this.
  *
  * Context: both folios are locked; @dst has its mapping and index. Sleeps.
- * Return: true: everything is done.
  */
-bool rmap_restore(struct folio *src, struct folio *dst, int flags)
+void rmap_restore(struct folio *src, struct folio *dst, int flags)
 {
 	struct restore r = { .src = src, .zero = flags & RMP_USE_SHARED_ZEROPAGE };
 	struct rmap_walk_control rwc = { .rmap_one = restore_one, .arg = &r };
@@ -219,7 +218,6 @@ bool rmap_restore(struct folio *src, struct folio *dst, int flags)
 		rmap_walk_locked(dst, &rwc);
 	else
 		rmap_walk(dst, &rwc);
-	return true;
 }
 
 /* As migrate_in_table(), for the way back. False when the walk of this folio must find out. */

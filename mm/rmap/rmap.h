@@ -100,7 +100,10 @@ static __always_inline pmd_t *rmap_find_pmd(struct mm_struct *mm, unsigned long 
 	if (unlikely(!p4d_present(*p4d)))
 		return NULL;
 	pud = pud_offset(p4d, address);
-	return likely(pud_present(*pud)) ? pmd_offset(pud, address) : NULL;
+	/* A device may be mapped by a huge PUD. */
+	if (unlikely(!pud_present(*pud) || pud_leaf(*pud)))
+		return NULL;
+	return pmd_offset(pud, address);
 }
 
 /* What a look for a table, or for an entry in it, came to. */

@@ -128,4 +128,5 @@ static struct kunit_suite suite = {
 	.name = "foliage_rmap",
 	.test_cases = cases,
 };
+
 kunit_test_suite(suite);

@@ -169,7 +169,7 @@ static __always_inline void rmap_unmap_undo(struct rmap_unmap *u, unsigned long 
  * Leave nothing in the place of a run. Where userfaultfd write-protected a page that can come
  * back from a file, a marker remembers it.
  */
-static __always_inline void rmap_unmap_none(struct rmap_unmap *u, unsigned long nr)
+static __always_inline void rmap_unmap_leave_markers(struct rmap_unmap *u, unsigned long nr)
 {
 	struct rmap_run *run = &u->run;
 	unsigned long i;

@@ -83,7 +83,7 @@ static __always_inline enum rmap_verdict migrate_run(struct rmap_unmap *u, unsig
 	} else if (pte_present(u->old) && pte_unused(u->old) && !userfaultfd_armed(run->at.vma)) {
 		/* s390: the guest does not need what it held. */
 		rmap_unmap_uncount(u, nr, mm_counter(run->folio));
-		rmap_unmap_none(u, nr);
+		rmap_unmap_leave_markers(u, nr);
 	} else if (migrate_write(u, nr) == RMAP_FAIL) {
 		return RMAP_FAIL;
 	}
@@ -182,8 +182,9 @@ static noinline bool migrate_large(struct rmap_table *table, struct folio *folio
 }
 
 /*
- * One folio of a group, in a table that is locked or will be if this is its entry. False when
- * its own walk must find out: an entry of a device, a part of a folio, a PMD, a table that went.
+ * One folio of a group, in a table that is locked or will be if this is its entry. True when that
+ * is all there is to do in this VMA, whether it could be unmapped or not; false when the folio's own
+ * walk must find out: an entry of a device, a part of a folio, a PMD, a table that went.
  */
 static __always_inline bool migrate_in_table(struct rmap_table *table, struct folio *folio,
 					     unsigned long addr, enum ttu_flags flags)

@@ -142,7 +142,7 @@ static __always_inline enum rmap_verdict swap_lazyfree(struct rmap_unmap *u, uns
 
 	if (swap_lazyfree_unused(run->folio, droppable)) {
 		rmap_unmap_uncount(u, nr, MM_ANONPAGES);
-		rmap_unmap_none(u, nr);
+		rmap_unmap_leave_markers(u, nr);
 		return swap_gone(u, nr);
 	}
 	/* Written since: no longer to be freed. */
@@ -164,7 +164,7 @@ static __always_inline enum rmap_verdict swap_ptes(struct rmap_unmap *u, unsigne
 	}
 	if (pte_present(u->old) && pte_unused(u->old) && !userfaultfd_armed(vma)) {
 		rmap_unmap_uncount(u, nr, mm_counter(folio));
-		rmap_unmap_none(u, nr);
+		rmap_unmap_leave_markers(u, nr);
 		return swap_gone(u, nr);
 	}
 	if (!folio_test_anon(folio)) {
@@ -173,7 +173,7 @@ static __always_inline enum rmap_verdict swap_ptes(struct rmap_unmap *u, unsigne
 		 * nobody maps another folio here while a device still uses this one.
 		 */
 		rmap_unmap_uncount(u, nr, mm_counter(folio));
-		rmap_unmap_none(u, nr);
+		rmap_unmap_leave_markers(u, nr);
 		return swap_gone(u, nr);
 	}
 	if (WARN_ON_ONCE(folio_test_swapbacked(folio) != folio_test_swapcache(folio)))

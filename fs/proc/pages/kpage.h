@@ -45,7 +45,6 @@ struct kpage_memo {
 
 /**
  * struct kpage_file - what one of the files says of frames
- * @hole: of a frame without memory
  * @free: of a frame of a free block, other than its first
  * @single: of a page that belongs to no larger folio
  * @large: of @nr pages of a large folio from @page on
@@ -55,7 +54,6 @@ struct kpage_memo {
  * followed that the page held: only its own folio, which is found in the memory map.
  */
 struct kpage_file {
-	u64 hole;
 	u64 free;
 	u64 (*single)(const struct page *page, struct kpage_memo *memo);
 	void (*large)(u64 *out, const struct page *page, const struct folio *folio,
