@@ -104,10 +104,12 @@ enum mlock_marked {
  */
 static __always_inline enum mlock_marked mlock_mark(struct folio *folio, long nr)
 {
-	/* Without the lock, see above: a count of the past may be seen, or none. */
-	bool count = folio_test_unevictable(folio) &&
-		     (!folio_test_lru(folio) || data_race(folio->mlock_count));
+	bool count = folio_test_unevictable(folio);
 
+	if (count && folio_test_lru(folio)) {
+		/* Without the lock: a count of the past may be seen, or none. */
+		count = data_race(folio->mlock_count);
+	}
 	if (folio_test_set_mlocked(folio))
 		return MLOCK_MARKED_BEFORE;
 	count_vm_events(UNEVICTABLE_PGMLOCKED, nr);

@@ -13,8 +13,7 @@ DEFINE_STATIC_SRCU(memmap_srcu);
 /**
  * memmap_read_lock - keep the memory map of what pfn_to_online_page() finds from now on
  *
- * A struct page may be looked at until the unlocking; whether its memory is still online by then, is
- * not said.
+ * A struct page may be looked at until the unlocking. Its memory may be offline by then.
  *
  * Context: any but NMI; the reader may sleep. Not to be held for long: an offline waits for it.
  * Return: what memmap_read_unlock() wants.

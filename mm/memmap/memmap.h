@@ -8,9 +8,9 @@
  *	  looks at struct pages		  ...
  *	  memmap_read_unlock()		  the struct pages are freed
  *
- * get_online_mems() would do as well, but it waits for as long as somebody takes memory offline, which
- * may be for ever, and cannot be killed meanwhile. Here nobody waits but whoever takes it offline, for
- * the readers there are. What is going offline is read as long as it is there.
+ * get_online_mems() would do as well, but it waits for as long as memory is being taken offline,
+ * which may be for ever, and cannot be killed meanwhile. Here nobody waits but whoever takes it
+ * offline, for the readers there are. What is going offline is read as long as it is there.
  */
 #ifndef __MM_MEMMAP_MEMMAP_H
 #define __MM_MEMMAP_MEMMAP_H

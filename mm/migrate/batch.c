@@ -278,7 +278,7 @@ static int migrate_each_alone(struct migrate_call *call, struct list_head *list)
  * then tried again, so only what was split counts as failed.
  */
 static int migrate_together(struct migrate_call *call, struct list_head *list, struct move *moves,
-			unsigned int max)
+			    unsigned int max)
 {
 	bool sync = call->mode != MIGRATE_ASYNC;
 	struct migrate_batch batch;

@@ -183,8 +183,8 @@ static noinline bool migrate_large(struct rmap_table *table, struct folio *folio
 
 /*
  * One folio of a group, in a table that is locked or will be if this is its entry. True when that
- * is all there is to do in this VMA, whether it could be unmapped or not; false when the folio's own
- * walk must find out: an entry of a device, a part of a folio, a PMD, a table that went.
+ * is all there is to do in this VMA, whether it could be unmapped or not; false when the walk of
+ * this folio must find out: an entry of a device, a part of a folio, a PMD, a table that went.
  */
 static __always_inline bool migrate_in_table(struct rmap_table *table, struct folio *folio,
 					     unsigned long addr, enum ttu_flags flags)
