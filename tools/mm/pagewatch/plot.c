@@ -18,6 +18,41 @@
 #define MIN_BAND	36	/* a band is at least 1/36 of the height, so that its name fits */
 #define FAR		(1ULL << 30)	/* what lies further apart is never one band */
 
+/*
+ * Where things are, in parts of the picture's width and height, for gnuplot:
+ *
+ *	      LEFT				    RIGHT   BOX
+ *		title					    TITLE
+ *		what it shows				    SUBTITLE
+ *		+-----------------------------------+	    MAP_TOP
+ *	  name	| map: time across, memory up	    | address   colours
+ *		+-----------------------------------+	    MAP_BOTTOM
+ *		| sums				    | key	    SUMS_TOP
+ *		+-----------------------------------+	    SUMS_BOTTOM
+ */
+#define LEFT		"0.185"
+#define RIGHT		"0.83"
+#define BOX		"0.935"
+#define BOX_WIDTH	"0.014"
+#define TITLE		"0.955"
+#define SUBTITLE	"0.918"
+#define MAP_TOP		"0.89"
+#define MAP_BOTTOM	"0.26"
+#define MAP_HEIGHT	"0.63"
+#define SUMS_TOP	"0.235"
+#define SUMS_BOTTOM	"0.085"
+/* Beside a band, in parts of the map's width. */
+#define NAME_ENDS	"-0.052"
+#define SIZE_ENDS	"-0.008"
+#define ADDRESS_BEGINS	"1.008"
+#define KEY_BEGINS	"1.01"
+
+#define INK		"tc rgb '#111827'"
+#define INK_NAMES	"tc rgb '#1f2937'"
+#define INK_AXES	"tc rgb '#374151'"
+#define INK_PALE	"tc rgb '#6b7280'"
+#define INK_FAINT	"tc rgb '#9ca3af'"
+
 struct band {
 	size_t first_row;
 	size_t nr_rows;
@@ -278,12 +313,11 @@ static void put_tics(const struct picture *p, FILE *f)
 		put_text(f, b->name);
 		if (b->small && b->others)
 			fprintf(f, " +%u", b->others);
-		fprintf(f, "' at graph -0.052, first %.1f right font ',10' "
-			"tc rgb '#1f2937'\n", middle);
-		fprintf(f, "set label '%s' at graph -0.008, first %.1f right font ',9' "
-			"tc rgb '#6b7280'\n", human(b->pages * p->r->page_size, size), middle);
-		fprintf(f, "set label '%llx' at graph 1.008, first %.1f left "
-			"font 'DejaVu Sans Mono,8' tc rgb '#9ca3af'\n",
+		fprintf(f, "' at graph " NAME_ENDS ", first %.1f right font ',10' " INK_NAMES "\n", middle);
+		fprintf(f, "set label '%s' at graph " SIZE_ENDS ", first %.1f right font ',9' "
+			INK_PALE "\n", human(b->pages * p->r->page_size, size), middle);
+		fprintf(f, "set label '%llx' at graph " ADDRESS_BEGINS ", first %.1f left "
+			"font 'DejaVu Sans Mono,8' " INK_FAINT "\n",
 			(unsigned long long)b->start, b->line + p->least / 2.0);
 	}
 }
@@ -291,13 +325,14 @@ static void put_tics(const struct picture *p, FILE *f)
 static const char style[] =
 	"set encoding utf8\n"
 	"set border lw 0.6 lc rgb '#9ca3af'\n"
-	"set tics nomirror scale 0.5 tc rgb '#374151' font ',10'\n"
-	"set lmargin at screen 0.185\nset rmargin at screen 0.83\n"
+	"set tics nomirror scale 0.5 " INK_AXES " font ',10'\n"
+	"set lmargin at screen " LEFT "\nset rmargin at screen " RIGHT "\n"
 	"set palette defined (0 '#12204d', 12 '#2f3a8f', 35 '#7d3aa0', 60 '#d8476b', 80 '#f98d3c', "
 	"100 '#ffe680')\n"
 	"set cbrange [0:100]\n"
-	"set colorbox user origin screen 0.935, 0.26 size screen 0.014, 0.63\n"
-	"set cblabel 'share referenced, %' font ',10' tc rgb '#374151' offset 0.5,0\n"
+	"set colorbox user origin screen " BOX ", " MAP_BOTTOM
+	" size screen " BOX_WIDTH ", " MAP_HEIGHT "\n"
+	"set cblabel 'share referenced, %' font ',10' " INK_AXES " offset 0.5,0\n"
 	"set cbtics 20 font ',9'\n";
 
 static void put_script(const struct picture *p, FILE *f, bool svg)
@@ -310,25 +345,25 @@ static void put_script(const struct picture *p, FILE *f, bool svg)
 	fputs(style, f);
 	put_matrix(p, f);
 	put_totals(r, f);
-	fputs("set multiplot\nset tmargin at screen 0.89\nset bmargin at screen 0.26\n"
+	fputs("set multiplot\nset tmargin at screen " MAP_TOP "\nset bmargin at screen " MAP_BOTTOM "\n"
 	      "set label '", f);
 	put_text(f, r->comm);
-	fprintf(f, "' at screen 0.185, 0.955 left font ',17' tc rgb '#111827'\n"
+	fprintf(f, "' at screen " LEFT ", " TITLE " left font ',17' " INK "\n"
 		"set label 'process %d: memory referenced in each %.3g s, by address' "
-		"at screen 0.185, 0.918 left font ',11' tc rgb '#6b7280'\n", r->pid, width);
+		"at screen " LEFT ", " SUBTITLE " left font ',11' " INK_PALE "\n", r->pid, width);
 	put_tics(p, f);
 	fprintf(f, "w = %.6f\nset xrange [0:%.6f]\nset yrange [0:%zu]\n"
 		"unset ytics\nset format x ''\nunset key\n"
 		"plot '$map' matrix using (($1 + 0.5) * w):($2 + 0.5):3 with image\n",
 		width, width * r->nr_shots, p->nr_lines);
 	fputs("unset label\nunset colorbox\n"
-	      "set tmargin at screen 0.235\nset bmargin at screen 0.085\n"
-	      "set format x '%g'\nset xlabel 'seconds' font ',10' tc rgb '#374151' offset 0,0.4\n"
+	      "set tmargin at screen " SUMS_TOP "\nset bmargin at screen " SUMS_BOTTOM "\n"
+	      "set format x '%g'\nset xlabel 'seconds' font ',10' " INK_AXES " offset 0,0.4\n"
 	      "set yrange [0:*]\nset ytics font ',9'\nset ytics autofreq\n"
-	      "set ylabel 'MiB' font ',10' tc rgb '#374151'\n"
+	      "set ylabel 'MiB' font ',10' " INK_AXES "\n"
 	      "set grid y lw 0.5 lc rgb '#e5e7eb'\n"
-	      "set key at graph 1.01, 1 left top Left reverse samplen 1.2 font ',9' "
-	      "tc rgb '#374151'\n"
+	      "set key at graph " KEY_BEGINS ", 1 left top Left reverse samplen 1.2 font ',9' "
+	      INK_AXES "\n"
 	      "plot '$sum' using ($1 * w):3 with filledcurves y1=0 fc rgb '#c7cbe6' title 'idle', "
 	      "'$sum' using ($1 * w):2 with filledcurves y1=0 fc rgb '#f98d3c' "
 	      "title 'referenced'\nunset multiplot\n", f);
