@@ -11,8 +11,8 @@
  *	+--------------+	+--------------+
  *	       |		       |
  *	       | full		       | taken: the caller of lru_add_drain_all() copies the
- *	       |		       | batch out under its lock and makes the moves himself,
- *	       v		       v on his own CPU
+ *	       |		       | batch out under its lock and makes the moves itself,
+ *	       v		       v on its own CPU
  *		      moves (move.c)
  *
  *	state of a batch: filling -- put --> filling, or full -- run, under its lock --> empty
@@ -103,7 +103,7 @@ static bool lru_moves_put(struct lru_moves *m, struct folio *folio, enum lru_op 
 
 /*
  * Large folios do not wait, and nobody's do while that is forbidden. The caller's reference, the
- * page table that he has locked, or writeback that he is about to end keeps the folio.
+ * page table that it has locked, or writeback that it is about to end keeps the folio.
  */
 static bool lru_must_not_wait(struct folio *folio)
 {
@@ -204,11 +204,11 @@ void lru_batch_activate(struct folio *folio)
 /* --- drains ----------------------------------------------------------------------------- */
 
 /*
- * Is there anything to drain? Read without the lock. Who wants to see a certain folio drained
- * knows of it because he put it there himself or because somebody told him, so this read comes
- * after the addition; and what comes later is not his business. If it says empty, the moves have
- * been made and the references dropped: acquire, against the release that says so. Or they have
- * been taken by lru_drain_all(): see there.
+ * Is there anything to drain? Read without the lock. A caller that wants to see a certain folio
+ * drained knows of it because it put it there itself or was told so, so this read comes after the
+ * addition; and what comes later is not its business. If it says empty, the moves have been made
+ * and the references dropped: acquire, against the release that says so. Or they have been taken
+ * by lru_drain_all(): see there.
  */
 static bool lru_batch_empty(struct lru_batch *b)
 {
@@ -296,8 +296,8 @@ void lru_add_drain_cpu(int cpu)
 /**
  * lru_add_drain() - make the moves that wait on this CPU
  *
- * For whoever wants his own latest additions on the lists. If he was moved to another CPU since,
- * they are not.
+ * For callers that want their own latest additions on the lists. If the task was moved to another
+ * CPU since, they are not.
  *
  * Context: process context; spinlocks may be held, but not lru_lock.
  */
@@ -362,8 +362,8 @@ static void lru_forget_buffers(bool disabled)
  * it did our work.
  *
  * That somebody's drain began later is known by its number. We read the number after our caller's
- * additions, he looks at the batches after he changed it, with full barriers in between on both
- * sides. So if we read the old number he sees what our caller added.
+ * additions, the other drain looks at the batches after it changed it, with full barriers in
+ * between on both sides. So if we read the old number the other one sees what our caller added.
  */
 static void lru_drain_all(bool always)
 {

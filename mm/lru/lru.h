@@ -176,7 +176,7 @@ static __always_inline void lru_move_add(struct lru_move *mv, struct folio *foli
 }
 
 /**
- * lru_move_take - take a folio off its list, for a caller who has a reference
+ * lru_move_take - take a folio off its list, for a caller that has a reference
  * @mv: folios on their way
  * @folio: the folio
  *

@@ -187,7 +187,7 @@ static void test_transition(struct kunit *test)
 	folio_done(folio);
 }
 
-/* A folio that was given back before its mark went is rescued by who took the mark. */
+/* A folio that was given back before its mark went is rescued by the task that took it. */
 static void test_elsewhere(struct kunit *test)
 {
 	const struct transition locked = { "", LRU_MUNLOCK, false, LOCKED(0), };

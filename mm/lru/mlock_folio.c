@@ -18,7 +18,7 @@
 /**
  * lru_rescue() - a folio is unevictable and should not be
  * @mv: folios on their way
- * @folio: on its list, or taken by somebody who will look himself
+ * @folio: on its list, or taken by a task that will look itself
  *
  * Context: as lru_move_folio().
  */
@@ -61,8 +61,8 @@ void lru_given_back(struct folio *folio)
  * @mv: folios on their way
  * @folio: PG_lru is clear, somebody else's doing
  *
- * There is no count, so the mark goes. Who gives the folio back decides by the mark what it is;
- * if he has done that already, it is left to us.
+ * There is no count, so the mark goes. The task that gives the folio back decides by the mark what
+ * it is; if it has done that already, it is left to us.
  *
  * Context: as lru_move_folio().
  */

@@ -26,17 +26,17 @@
  *	mark may be counted before the one that made it, so only that one may void a count, and
  *	only if there was one to void.
  *
- *			who may						under what
- *  PG_lru		who takes it by test-and-clear			-
- *  PG_unevictable,	who took PG_lru, or brings a new folio		lru_lock
+ *			changed by					under what
+ *  PG_lru		the task that clears it by test-and-clear	-
+ *  PG_unevictable,	the holder of PG_lru, or of a new folio		lru_lock
  *  mlock_count
- *  PG_mlocked 0 -> 1	who maps it					page table lock
- *  PG_mlocked 1 -> 0	who took PG_lru					lru_lock
- *			who could not take it				-
- *			who frees the last reference			-
+ *  PG_mlocked 0 -> 1	the task that maps it				page table lock
+ *  PG_mlocked 1 -> 0	the holder of PG_lru				lru_lock
+ *			a task that could not take PG_lru		-
+ *			the task that drops the last reference		-
  *
- * Nobody is left behind: who unmarks a folio that he cannot take looks at PG_lru
- * afterwards, and who gives an unevictable folio back looks at PG_mlocked afterwards:
+ * Nobody is left behind: a task that unmarks a folio which it cannot take looks at PG_lru
+ * afterwards, and one that gives an unevictable folio back looks at PG_mlocked afterwards:
  *
  *	clear PG_mlocked		set PG_lru
  *	full barrier			full barrier

@@ -13,9 +13,9 @@
  *		   +--> given up: back to the caller, who puts them back
  *		   +--> no target for a large folio: split, the parts are tried at the end
  *
- * A synchronous migration may wait: for locks, for write-back. Who waits must not hold locks for
- * which others wait that way. So a batch never waits: MIGRATE_ASYNC. What it could not move is then
- * migrated in the caller's mode, one folio at a time.
+ * A synchronous migration may wait: for locks, for write-back. A task that waits must not hold
+ * locks for which others wait that way. So a batch never waits: MIGRATE_ASYNC. What it could not
+ * move is then migrated in the caller's mode, one folio at a time.
  *
  * All statistics are in struct migrate_stats, added up at the end of a batch; see tally().
  */

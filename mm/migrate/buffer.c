@@ -5,8 +5,8 @@
  *	lock all buffers -> (nobody uses one?) -> move the folio -> buffers point to the new one
  *							  `-> unlock all
  *
- * A locked buffer is being read or written. Who waits for one holds the folio's lock, which the
- * end of I/O does not need.
+ * A locked buffer is being read or written. A task that waits for one holds the folio's lock,
+ * which the end of I/O does not need.
  */
 #include <linux/buffer_head.h>
 #include <linux/export.h>

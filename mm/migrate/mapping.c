@@ -41,8 +41,8 @@ static __always_inline void exchange_identity(struct folio *dst, struct folio *s
 
 /*
  * Nobody reads or writes an anonymous folio that is not mapped and not in the swap cache, although
- * he may find it by its frame; so it need not be frozen. But the shrinker splits a large one that
- * it finds on its queue.
+ * anybody may find it by its frame; so it need not be frozen. But the shrinker splits a large one
+ * that it finds on its queue.
  */
 static __always_inline int exchange_anon(struct folio *dst, struct folio *src, int expected)
 {

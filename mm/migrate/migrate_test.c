@@ -383,7 +383,7 @@ static void test_exchange(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, xa_load(&mapping->i_pages, 3), (void *)src);
 	KUNIT_EXPECT_PTR_EQ(test, dst->mapping, NULL);
 	KUNIT_EXPECT_EQ(test, folio_ref_count(dst), 1);
-	/* Unless its owner says that it is his. */
+	/* Unless its owner claims it. */
 	KUNIT_EXPECT_EQ(test, 0, folio_migrate_mapping(mapping, dst, src, 1));
 	folio_put(src);
 	KUNIT_EXPECT_PTR_EQ(test, xa_load(&mapping->i_pages, 3), (void *)dst);
@@ -596,7 +596,7 @@ static struct folio *get_target_held(struct folio *src, unsigned long private)
 	return dst;
 }
 
-/* Who has no put_new leaves it to us to free what was not used. */
+/* A caller without put_new leaves it to us to free what was not used. */
 static void test_unused_target(struct kunit *test)
 {
 	unsigned int i;

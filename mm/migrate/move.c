@@ -10,8 +10,8 @@
  *	move_undo()		one folio:	back, from wherever it is
  *
  * While a folio is UNMAPPED, faults on it wait for its lock, GUP finds no page, and neither fork
- * nor munmap harms: they copy or drop the migration entry. Who has a reference from before is
- * noticed by the count of references, and a fork that was faster than the walk by that of maps.
+ * nor munmap harms: they copy or drop the migration entry. A reference from before is noticed by
+ * the count of references, and a fork that was faster than the walk by that of maps.
  */
 #include <linux/buffer_head.h>
 #include <linux/page_owner.h>
@@ -96,7 +96,7 @@ static int make_ready(struct migrate_batch *batch, struct move *move)
 	}
 	if (!pin_anon_vma(batch, move))
 		return -EAGAIN;
-	/* Somebody who looks at all memory may have locked what he took for its last use. */
+	/* A scan of all memory may have locked it, taking it for what it was before. */
 	if (unlikely(!folio_trylock(move->dst)))
 		return -EAGAIN;
 	set_state(move, MOVE_READY);

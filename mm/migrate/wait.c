@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Migration entries: who faults on one waits for the lock of its folio, then faults again; and they
- * are replaced by rmap's restore.c.
+ * Migration entries: a task that faults on one waits for the lock of its folio, then faults again;
+ * and they are replaced by rmap's restore.c.
  *
  * The folio has no reference of the waiter's: the entry keeps it, so it is found under the page
  * table lock, and that is dropped by migration_entry_wait_on_locked() when the waiter is queued.

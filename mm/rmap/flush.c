@@ -109,7 +109,7 @@ void rmap_flush_defer(struct mm_struct *mm, unsigned long addr, unsigned long nr
  * flush_tlb_batched_pending - flush what reclaim put off in this address space
  * @mm: the address space
  *
- * For who changes page tables and must know that what is not mapped is in no TLB.
+ * For code that changes page tables and must know that what is not mapped is in no TLB.
  *
  * Context: the page table lock is held, which orders this after the puttings-off of the
  * entries in that table.

@@ -131,7 +131,7 @@ static const struct rmap_visitor migrate_visitor = {
  * @flags: of TTU_* only RMAP_LOCKED, SPLIT_HUGE_PMD, SYNC and BATCH_FLUSH. Locked memory is
  *	moved too
  *
- * remove_migration_ptes() reverts it. Who faults meanwhile waits. Whether it succeeded,
+ * remove_migration_ptes() reverts it. A fault meanwhile waits. Whether it succeeded,
  * folio_mapped() tells.
  *
  * Context: the folio is locked. Sleeps.

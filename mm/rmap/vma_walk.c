@@ -106,7 +106,7 @@ static enum look look_huge(struct page_vma_mapped_walk *at)
 }
 
 /*
- * Nothing is mapped there. But who clears a huge PMD counts the mapping out later, under
+ * Nothing is mapped there. But a task that clears a huge PMD counts the mapping out later, under
  * the same lock: a PVMW_SYNC walk waits for that.
  */
 static void look_none(struct page_vma_mapped_walk *at)
