@@ -173,6 +173,7 @@ def keep_console(a):
     return f"console {shown(a.console)}"
 
 
+BATCH_TIMEOUT = 1500
 BATCH = """. "$0"; remember
 i=0
 for p; do
@@ -184,7 +185,7 @@ for p; do
 done"""
 
 
-def prime(log, kernel, guests, timeout=240):
+def prime(log, kernel, guests):
     """One boot for many: programs that need nothing special of their guest run one after the other, with a reset between
     them, as long as nothing of one is left for the next. What was good is an answer; about all else each program's own
     guest is asked."""
@@ -192,8 +193,10 @@ def prime(log, kernel, guests, timeout=240):
     if len(todo) < 2:
         return
     script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "reset.sh")
+    # As long as each of them would have had; the batch is not to be lost for one that is slow.
+    timeout = max(g.timeout for g in todo)
     whole = Guest(log, kernel, ("bash", "-c", BATCH % timeout, script, *[g.command[0] for g in todo]),
-                  timeout=timeout * 4, ok=(0,))
+                  timeout=min(timeout * len(todo), BATCH_TIMEOUT), ok=(0,))
     a = boot(whole)
     if a.wrong:
         count.say(f"{log}: {a.wrong} ({shown(a.console)}); each program is asked in a guest of its own")

@@ -48,12 +48,13 @@ def room_on(room, kernel):
     """All programs of a room that belong on this kernel, in a boot together where that can be."""
     left_out = NOT_DEBUG if kernel == "debug" else ONLY_DEBUG
     tests = {p: selftest(p, kernel) for p in programs(room) if p not in left_out}
-    chance = [p for p in tests if is_random(p)]
+    # What is long would keep a whole batch waiting.
+    alone = [p for p in tests if is_random(p) or p in ONLY_DEBUG]
 
     def steady():
-        prime(f"{room}-{kernel}", kernel, [g for p, g in tests.items() if p not in chance])
-        together(*[lambda p=p: judge(f"{p} on {kernel}", tests[p]) for p in tests if p not in chance])
-    together(steady, *[lambda p=p: judge(f"{p} on {kernel}", tests[p]) for p in chance])
+        prime(f"{room}-{kernel}", kernel, [g for p, g in tests.items() if p not in alone])
+        together(*[lambda p=p: judge(f"{p} on {kernel}", tests[p]) for p in tests if p not in alone])
+    together(steady, *[lambda p=p: judge(f"{p} on {kernel}", tests[p]) for p in alone])
 
 
 def with_mglru(*names):
