@@ -23,7 +23,7 @@ static void fake_free(void *folio)
 	folio_put(folio);
 }
 
-static struct fake *fake_make(struct kunit *test)
+static __maybe_unused struct fake *fake_make(struct kunit *test)
 {
 	struct fake *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
 	size_t i;
@@ -39,8 +39,8 @@ static struct fake *fake_make(struct kunit *test)
 	return f;
 }
 
-/* The run that begins with a page of the folio. */
-static struct rmap_run *fake_run(struct fake *f, unsigned long first)
+/* The run that begins with a page of the folio; wanted where pages can be poisoned. */
+static __maybe_unused struct rmap_run *fake_run(struct fake *f, unsigned long first)
 {
 	struct rmap_run *run = &f->unmap.run;
 
