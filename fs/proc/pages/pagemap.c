@@ -535,7 +535,7 @@ static ssize_t pagemap_read(struct file *file, char __user *buf, size_t count, l
 	if (ret || !count)
 		goto out;
 
-	/* Physical addresses help an attacker: a reader that may not open kpageflags learns none. */
+	/* Physical addresses help attackers: a reader that may not open kpageflags learns none. */
 	r.show_pfn = file_ns_capable(file, &init_user_ns, CAP_SYS_ADMIN);
 	ret = pagemap_range(mm, start, end, &r, buf);
 	if (ret > 0)
