@@ -138,8 +138,8 @@ bool migrate_contents_sleeps(const struct folio *src)
  * @mode: may it be waited?
  *
  * Context: both folios are locked, @src is not mapped.
- * Return: 0, and @src is only good to be freed; -EAGAIN: try again; -EINPROGRESS: @src is being
- * written and may be mapped, begin anew; else do not.
+ * Return: 0, and @src is only good to be freed; -EAGAIN: try again; -EINPROGRESS: @src is mapped,
+ * or is being written and may be mapped: begin anew; else do not.
  */
 int migrate_contents(struct folio *dst, struct folio *src, enum migrate_mode mode)
 {
@@ -148,9 +148,15 @@ int migrate_contents(struct folio *dst, struct folio *src, enum migrate_mode mod
 
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(src), src);
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(dst), dst);
-	/* That cannot be; but references, which count maps, would not tell, and data be lost. */
-	if (WARN_ON_ONCE(folio_mapped(src)))
+	/*
+	 * ksmd maps one more page to a KSM folio without its lock. The exchange would not mind
+	 * maps, as the references that it expects include them; it is ksmd's own one that it minds,
+	 * which ksmd keeps until it has had the lock. Nobody else maps a folio that we have locked.
+	 */
+	if (unlikely(folio_mapped(src))) {
+		WARN_ON_ONCE(!folio_test_ksm(src));
 		return -EINPROGRESS;
+	}
 	if (likely(!mapping))
 		err = migrate_folio(NULL, dst, src, mode);
 	else if (mapping_inaccessible(mapping))
