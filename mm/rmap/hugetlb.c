@@ -18,7 +18,6 @@
 #include <linux/rmap.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
-#include <linux/userfaultfd_k.h>
 
 #include <asm/tlb.h>
 
@@ -108,11 +107,16 @@ static void hugetlb_set(struct hugetlb_unmap *u, pte_t pte)
 			huge_page_size(hstate_vma(u->at.vma)));
 }
 
+static void hugetlb_uncount(struct hugetlb_unmap *u)
+{
+	hugetlb_count_sub(folio_nr_pages(u->folio), u->at.vma->vm_mm);
+}
+
 static void hugetlb_poison(struct hugetlb_unmap *u)
 {
 	struct pte_leaf leaf = { .kind = LEAF_POISON, .number = folio_pfn(u->folio) };
 
-	hugetlb_count_sub(folio_nr_pages(u->folio), u->at.vma->vm_mm);
+	hugetlb_uncount(u);
 	hugetlb_set(u, pte_leaf_encode(&leaf));
 }
 
@@ -128,7 +132,7 @@ static enum rmap_verdict hugetlb_unmap_entry(struct hugetlb_unmap *u)
 	if (u->flags & TTU_HWPOISON)
 		hugetlb_poison(u);
 	else
-		hugetlb_count_sub(folio_nr_pages(u->folio), u->at.vma->vm_mm);
+		hugetlb_uncount(u);
 	return RMAP_NEXT;
 }
 
@@ -141,8 +145,8 @@ static enum rmap_verdict hugetlb_migrate_entry(struct hugetlb_unmap *u)
 		hugetlb_poison(u);
 		return RMAP_NEXT;
 	}
-	if (pte_unused(u->old) && !userfaultfd_armed(u->at.vma)) {
-		hugetlb_count_sub(folio_nr_pages(u->folio), u->at.vma->vm_mm);
+	if (rmap_unneeded(u->at.vma, u->old)) {
+		hugetlb_uncount(u);
 		return RMAP_NEXT;
 	}
 	if (exclusive && hugetlb_try_share_anon_rmap(u->folio)) {

@@ -30,6 +30,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/rmap.h>
 #include <linux/swap.h>
+#include <linux/userfaultfd_k.h>
 
 #include "../internal.h"
 #include "../pte/run.h"
@@ -187,6 +188,19 @@ static __always_inline void rmap_unmap_uncount(struct rmap_unmap *u, unsigned lo
 	add_mm_counter(u->run.at.vma->vm_mm, kind, -(long)nr);
 }
 
+/* Does nobody need what the page holds? s390's guests say so; userfaultfd would miss it. */
+static __always_inline bool rmap_unneeded(struct vm_area_struct *vma, pte_t pte)
+{
+	return pte_present(pte) && pte_unused(pte) && !userfaultfd_armed(vma);
+}
+
+/* A run goes, and nothing is needed to find its pages again. */
+static __always_inline void rmap_unmap_drop(struct rmap_unmap *u, unsigned long nr)
+{
+	rmap_unmap_uncount(u, nr, mm_counter(u->run.folio));
+	rmap_unmap_leave_markers(u, nr);
+}
+
 /*
  * Are the pages of the run lost? A single one may be asked as late as this; of more, they were
  * found to be alike before, and one that was lost since then stands for itself alone: memory
@@ -247,6 +261,12 @@ static __always_inline bool rmap_unmap_arch(struct rmap_unmap *u, unsigned long 
 				   run->at.address + i * PAGE_SIZE, pte) < 0)
 			return false;
 	return true;
+}
+
+/* May a run go whose pages something else will name? If not, nothing but entries has changed. */
+static __always_inline bool rmap_unmap_may_go(struct rmap_unmap *u, unsigned long nr)
+{
+	return rmap_unmap_arch(u, nr) && rmap_unmap_share(u, nr);
 }
 
 /*

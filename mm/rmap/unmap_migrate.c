@@ -13,7 +13,6 @@
 #include <linux/rmap.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
-#include <linux/userfaultfd_k.h>
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/migrate.h>
@@ -52,7 +51,7 @@ static __always_inline enum rmap_verdict migrate_write(struct rmap_unmap *u, uns
 	struct rmap_run *run = &u->run;
 	struct pte_leaf leaf = rmap_run_leaf(run);
 
-	if (!rmap_unmap_arch(u, nr) || !rmap_unmap_share(u, nr)) {
+	if (!rmap_unmap_may_go(u, nr)) {
 		rmap_unmap_undo(u, nr);
 		return RMAP_FAIL;
 	}
@@ -80,10 +79,8 @@ static __always_inline enum rmap_verdict migrate_run(struct rmap_unmap *u, unsig
 			 !PageAnonExclusive(run->page), run->folio);
 	if (unlikely(rmap_unmap_poisoned(u, nr)) && !folio_is_device_private(run->folio)) {
 		rmap_unmap_poison(u, nr);
-	} else if (pte_present(u->old) && pte_unused(u->old) && !userfaultfd_armed(run->at.vma)) {
-		/* s390: the guest does not need what it held. */
-		rmap_unmap_uncount(u, nr, mm_counter(run->folio));
-		rmap_unmap_leave_markers(u, nr);
+	} else if (rmap_unneeded(run->at.vma, u->old)) {
+		rmap_unmap_drop(u, nr);
 	} else if (migrate_write(u, nr) == RMAP_FAIL) {
 		return RMAP_FAIL;
 	}

@@ -16,7 +16,6 @@
 #include <linux/rmap_runs.h>
 #include <linux/sched/mm.h>
 #include <linux/swap.h>
-#include <linux/userfaultfd_k.h>
 
 #include "../swap.h"
 #include "unmap.h"
@@ -95,7 +94,7 @@ static __always_inline enum rmap_verdict swap_to_slots(struct rmap_unmap *u, uns
 
 	if (!swap_hold_slots(slot, nr))
 		return swap_stays(u, nr);
-	if (!rmap_unmap_arch(u, nr) || !rmap_unmap_share(u, nr)) {
+	if (!rmap_unmap_may_go(u, nr)) {
 		swap_free_nr(slot, nr);
 		return swap_stays(u, nr);
 	}
@@ -141,8 +140,7 @@ static __always_inline enum rmap_verdict swap_lazyfree(struct rmap_unmap *u, uns
 	bool droppable = vma->vm_flags & VM_DROPPABLE;
 
 	if (swap_lazyfree_unused(run->folio, droppable)) {
-		rmap_unmap_uncount(u, nr, MM_ANONPAGES);
-		rmap_unmap_leave_markers(u, nr);
+		rmap_unmap_drop(u, nr);
 		return swap_gone(u, nr);
 	}
 	/* Written since: no longer to be freed. */
@@ -154,7 +152,6 @@ static __always_inline enum rmap_verdict swap_lazyfree(struct rmap_unmap *u, uns
 static __always_inline enum rmap_verdict swap_ptes(struct rmap_unmap *u, unsigned long nr)
 {
 	struct rmap_run *run = &u->run;
-	struct vm_area_struct *vma = run->at.vma;
 	struct folio *folio = run->folio;
 
 	rmap_unmap_clear(u, nr);
@@ -162,18 +159,12 @@ static __always_inline enum rmap_verdict swap_ptes(struct rmap_unmap *u, unsigne
 		rmap_unmap_poison(u, nr);
 		return swap_gone(u, nr);
 	}
-	if (pte_present(u->old) && pte_unused(u->old) && !userfaultfd_armed(vma)) {
-		rmap_unmap_uncount(u, nr, mm_counter(folio));
-		rmap_unmap_leave_markers(u, nr);
-		return swap_gone(u, nr);
-	}
-	if (!folio_test_anon(folio)) {
-		/*
-		 * The folio lock keeps it in its file until the notifier's range ends, so
-		 * nobody maps another folio here while a device still uses this one.
-		 */
-		rmap_unmap_uncount(u, nr, mm_counter(folio));
-		rmap_unmap_leave_markers(u, nr);
+	/*
+	 * The lock of a file's folio keeps it in its file until the notifier's range ends, so
+	 * nobody maps another folio here while a device still uses this one.
+	 */
+	if (rmap_unneeded(run->at.vma, u->old) || !folio_test_anon(folio)) {
+		rmap_unmap_drop(u, nr);
 		return swap_gone(u, nr);
 	}
 	if (WARN_ON_ONCE(folio_test_swapbacked(folio) != folio_test_swapcache(folio)))
