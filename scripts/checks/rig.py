@@ -55,6 +55,7 @@ class Processors:
                 self.changed.notify_all()
 
 
+longest = []                    # seconds and log of each command
 thread = threading.local()      # rank: of the step that this thread works for; spent: a list of seconds
 stopping = threading.Event()
 processors = Processors(CPUS)
@@ -112,8 +113,9 @@ def call(log, *argv, timeout=1800, env=None, cpus=1):
         finally:
             with running_lock:
                 running.discard(p)
+            longest.append((time.monotonic() - began, log))
             if hasattr(thread, "spent"):
-                thread.spent.append(time.monotonic() - began)
+                thread.spent.append(longest[-1][0])
     with open(path, "rb") as f:
         f.seek(start)
         return code, f.read().decode(errors="replace")

@@ -2,11 +2,12 @@
 """The list of steps. A step is a function that is decorated with @step; it runs on a thread of its own as soon as those
 that it needs are done."""
 import dataclasses
+import resource
 import threading
 import time
 
 from . import count
-from .rig import Failed, stopping, thread
+from .rig import CPUS, Failed, longest, stopping, thread
 
 
 @dataclasses.dataclass
@@ -70,8 +71,18 @@ def run_steps(chosen):
         t.join()
 
 
+LONGEST = 20
+
+
 def table(chosen, total):
+    """Where the time went."""
     print(f"\n      {'step':16}{'from start to end':>18}{'in commands':>13}")
     for s in sorted(chosen.values(), key=lambda s: -s.busy):
         print(f"      {s.name:16}{s.wall:>16.0f} s{s.busy:>11.0f} s")
-    print(f"      {'all':16}{total:>16.0f} s{sum(s.busy for s in chosen.values()):>11.0f} s\n", flush=True)
+    print(f"      {'all':16}{total:>16.0f} s{sum(s.busy for s in chosen.values()):>11.0f} s\n")
+    print("      the longest commands, by their logs in build/check")
+    for seconds, log in sorted(longest, reverse=True)[:LONGEST]:
+        print(f"      {log:34}{seconds:>11.0f} s")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"      processors were in use for {100 * (used.ru_utime + used.ru_stime) / (total * CPUS):.0f}% of the time\n",
+          flush=True)

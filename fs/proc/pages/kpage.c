@@ -196,17 +196,14 @@ static const struct proc_ops kpageflags_proc_ops = {
 /* kpagecgroup: the inode number of the memory cgroup that the page is charged to. */
 
 static noinline u64 kpage_cgroup_ask(const struct page *page, unsigned long key,
-				     struct kpage_memo *memo)
+				     struct kpage_answer *kept, struct kpage_memo *memo)
 {
-	unsigned int at = hash_long(key, ilog2(KPAGE_MEMOS));
 	u64 ino = page_cgroup_ino((struct page *)page);
 
 	/* Charged anew in between: this is the answer, but not that of the key. */
 	if (READ_ONCE(page->memcg_data) == key) {
-		memo->key = key;
-		memo->value = ino;
-		memo->kept[at].key = key;
-		memo->kept[at].value = ino;
+		kept[1] = kept[0];
+		kept[0] = memo->last = (struct kpage_answer){ key, ino };
 	}
 	return ino;
 }
@@ -219,16 +216,15 @@ static noinline u64 kpage_cgroup_ask(const struct page *page, unsigned long key,
 static __always_inline u64 kpage_cgroup_single(const struct page *page, struct kpage_memo *memo)
 {
 	unsigned long key = READ_ONCE(page->memcg_data);
-	unsigned int at;
+	struct kpage_answer *kept;
 
-	if (likely(key == memo->key))
-		return memo->value;
-	at = hash_long(key, ilog2(KPAGE_MEMOS));
-	if (unlikely(key != memo->kept[at].key))
-		return kpage_cgroup_ask(page, key, memo);
-	memo->key = key;
-	memo->value = memo->kept[at].value;
-	return memo->value;
+	if (likely(key == memo->last.key))
+		return memo->last.value;
+	kept = memo->kept[hash_long(key, ilog2(KPAGE_MEMOS))];
+	if (key != kept->key && unlikely(key != (++kept)->key))
+		return kpage_cgroup_ask(page, key, kept - 1, memo);
+	memo->last = *kept;
+	return kept->value;
 }
 
 static void kpage_cgroup_large(u64 *out, const struct page *page, const struct folio *folio,

@@ -25,22 +25,30 @@
 /* No folio is larger. */
 #define KPAGE_MAX_ORDER	(IS_ENABLED(CONFIG_ARCH_HAS_GIGANTIC_PAGE) ? PUD_ORDER : MAX_PAGE_ORDER)
 
-/* Answers that are kept, a power of two: frames in a row may belong to several owners in turn. */
+/*
+ * Answers that are kept are so many pairs, a power of two: frames in a row may belong to several
+ * owners in turn. Two of sixteen owners rarely have the same place; three hardly ever.
+ */
 #define KPAGE_MEMOS	32
 
 /**
- * struct kpage_memo - answers for pages, which are often others' too
- * @key: what the last answer was made from
- * @value: the last answer
- * @kept: the last and others, each at the place that the hash of its key says
+ * struct kpage_answer - what was found out for a page, and is so for others
+ * @key: what it was made from
+ * @value: the answer
  */
-struct kpage_memo {
+struct kpage_answer {
 	unsigned long key;
 	u64 value;
-	struct {
-		unsigned long key;
-		u64 value;
-	} kept[KPAGE_MEMOS];
+};
+
+/**
+ * struct kpage_memo - answers for pages, which are often others' too
+ * @last: the last one
+ * @kept: it and others, each in one of two places that the hash of its key says
+ */
+struct kpage_memo {
+	struct kpage_answer last;
+	struct kpage_answer kept[KPAGE_MEMOS][2];
 };
 
 /**
