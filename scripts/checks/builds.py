@@ -4,15 +4,15 @@ import functools
 import os
 import threading
 
-from .rig import BUILD, CPUS, SRC, kbuild, run
+from .rig import BUILD, CPUS, SHARES, SRC, kbuild, run
 from .steps import step
 
 mm_tests_lock = threading.Lock()
 
 
-def make(target, cpus, *before):
+def make(target, shares):
     """The sources are in place: only one make at a time looks after these."""
-    run(f"build-{target}", *before, "make", "-o", "deps", "-o", "unpack", "-o", "graft", target, timeout=3600, cpus=cpus)
+    run(f"build-{target}", "make", "-o", "deps", "-o", "unpack", "-o", "graft", target, timeout=3600, shares=shares)
 
 
 @step()
@@ -24,15 +24,14 @@ def sources():
 @step("sources")
 def kernel():
     """the grafted kernel builds"""
-    make("kernel", CPUS)
+    make("kernel", SHARES)
 
 
-# It takes longest, and others wait for it: it begins as soon as it can, and takes what guests leave of the processors
-# beside their share, which is much.
+# It takes longest, and half of the guests wait for it: it begins as soon as it can, with one guest beside it.
 @step("sources", "kernel")
 def debug():
     """the debug kernel builds"""
-    make("debug", 0, "nice", "-n", "15")
+    make("debug", max(1, SHARES - 1))
 
 
 @step("sources", "kernel")
@@ -49,7 +48,7 @@ def stock():
 
 @functools.lru_cache(None)
 def built_mm_tests():
-    kbuild("build-mm-tests", "foliage", "headers", cpus=1)
+    kbuild("build-mm-tests", "foliage", "headers", shares=1)
     out = f"{BUILD}/kselftest-mm"
     os.makedirs(out, exist_ok=True)
     # The folder that it was built in is in no program, so that the answers of guests can be kept.

@@ -41,7 +41,7 @@ def configure(name, lines, *args):
     fragment = f"{LOGS}/{name}.config"
     with open(fragment, "w", encoding="utf-8") as f:
         f.write(text)
-    kbuild(name, name, f"KCONFIG_ALLCONFIG={fragment}", *args, "allnoconfig", cpus=1)
+    kbuild(name, name, f"KCONFIG_ALLCONFIG={fragment}", *args, "allnoconfig", shares=1)
     with open(f"{out}/.config", encoding="utf-8") as f:
         config = f.read()
     on = [w.split("=")[0] for w in wants.values() if w.endswith("=n") and f"\n{w[:-1]}" in config]
@@ -52,10 +52,10 @@ def configure(name, lines, *args):
 
 def compile_rooms(name, *args):
     """Our rooms, and the file of fs/proc that calls them."""
-    kbuild(name, name, *args, "prepare", cpus=1)
+    kbuild(name, name, *args, "prepare", shares=1)
     have = [f"{d}/" for d in rooms() if os.path.isdir(f"{SRC}/{d}")]
     # Whatever fails, all of it is told: the words of make, which goes on, are many.
-    out = kbuild(name, name, "-k", *args, *have, "fs/proc/task_mmu.o", ok=(0, 2), cpus=1)
+    out = kbuild(name, name, "-k", *args, *have, "fs/proc/task_mmu.o", ok=(0, 2), shares=1)
     ours = "|".join(rooms())
     bad = [l for l in out.split("\n") if re.search(r"error:|\*\*\*.*Error", l) and "make[" not in l
            or "warning:" in l and re.search(rf"({ours})/", l)]

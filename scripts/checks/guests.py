@@ -13,7 +13,7 @@ import shutil
 import threading
 
 from . import answers, count
-from .rig import BUILD, CPUS, IMAGE, LOGS, Failed, call, shown
+from .rig import BUILD, IMAGE, LOGS, SHARES, Failed, call, shown
 
 TAP = re.compile(r"^(not ok|ok) (\d+)(?: -)? *(.*)$")
 AGAIN = 3
@@ -34,7 +34,7 @@ class Guest:
     timeout: int = 300
     ok: tuple = (0, 1)          # statuses of the command that are an answer
     keep: bool = True           # the same question has the same answer
-    cpus: int = 1
+    shares: int = 1
 
 
 @dataclasses.dataclass
@@ -55,12 +55,12 @@ def image(kernel):
     return IMAGE[kernel]
 
 
-def boot(g, cpus=None):
+def boot(g, shares=None):
     """Ask for real."""
     os.makedirs(CONSOLES, exist_ok=True)
     console = os.path.join(CONSOLES, f"{g.log}-{next(numbers)}.log")
     code, out = call(g.log, "scripts/vm", "--kernel", image(g.kernel), "--timeout", str(g.timeout), "--console", console,
-                     *g.options, "--", *g.command, timeout=g.timeout + 90, cpus=cpus or g.cpus)
+                     *g.options, "--", *g.command, timeout=g.timeout + 90, shares=shares or g.shares)
     if code in g.ok:
         return Answer(out, "", console)
     why = {124: f"no end in {g.timeout} s", 125: "the kernel complained", 126: "the guest died", 2: "scripts/vm refused"}
@@ -95,7 +95,7 @@ def stock(g):
     if not a:
         a = boot(g)
         if a.wrong:
-            a = boot(g, cpus=CPUS)
+            a = boot(g, shares=SHARES)
         if a.wrong:
             raise Failed(f"{g.log}: {a.wrong}; console {shown(a.console)}, see {shown(LOGS)}/{g.log}.log")
         if place(g):
@@ -128,7 +128,7 @@ def judge(title, g, verdict=tap, narrow=None):
     bad = [n for n, word in first.items() if word not in ("ok", "skip")]
     whole = {GUEST, WHOLE} & set(bad)
     question = narrow(bad) if narrow and bad and not whole else g
-    again = [boot(question, cpus=CPUS) for _ in range(AGAIN)] if bad else []
+    again = [boot(question, shares=SHARES) for _ in range(AGAIN)] if bad else []
     more = [results_of(b, verdict) for b in again]
     for m in more if whole else []:
         # What it did not live to tell the first time.

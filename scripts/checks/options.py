@@ -24,7 +24,7 @@ def build_without(off):
         word = line.split()
         # A file that is replaced in part is always there.
         if word and f"CONFIG_{word[0]}" in off and len(word) < 6:
-            members = run("options", "ar", "t", f"{BUILD}/options/{os.path.dirname(word[1])}/built-in.a", cpus=0)
+            members = run("options", "ar", "t", f"{BUILD}/options/{os.path.dirname(word[1])}/built-in.a", shares=0)
             if os.path.basename(word[1])[:-2] + ".o" not in members:
                 raise Failed(f"with CONFIG_{word[0]} off stock's {word[1]} is not in the kernel")
 

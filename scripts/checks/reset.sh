@@ -1,6 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 # Between two test programs of one guest: settings as they were, nothing mounted, swapped or running that was not.
 # remember at the start; reset fails, and says why, when a program left something that only a boot takes away.
+#
+# A process that is started costs a second on the debug kernel, so here are few: files are read by the shell itself.
+
+# setting FILE: what is set there, or chosen among the words there, becomes $REPLY.
+setting() {
+	IFS= read -r REPLY < "$1" || [ -n "$REPLY" ] || return
+	[[ $REPLY != *\[*\]* ]] || { REPLY=${REPLY#*\[}; REPLY=${REPLY%%\]*}; }
+	REPLY=${REPLY//$'\t'/ }
+}
 
 settings() {
 	local f
@@ -14,8 +23,8 @@ settings() {
 		/proc/sys/vm/{min_free_kbytes,watermark_scale_factor,zone_reclaim_mode,page_lock_unfairness} \
 		/proc/sys/vm/{dirty_background_ratio,dirty_ratio,dirty_writeback_centisecs,dirty_expire_centisecs} \
 		/proc/sys/vm/unprivileged_userfaultfd /proc/sys/kernel/{numa_balancing,randomize_va_space,printk}; do
-		[ ! -r "$f" ] || echo "$f $(sed 's/.*\[\(.*\)\].*/\1/' "$f" | tr '\t' ' ')"
-	done
+		[ ! -r "$f" ] || ! setting "$f" || echo "$f $REPLY"
+	done 2> /dev/null
 }
 
 # What a program can leave behind, beside settings.
@@ -28,9 +37,7 @@ traces() {
 	grep -E '^(HardwareCorrupted|HugePages_(Total|Rsvd|Surp))' /proc/meminfo
 	cat /sys/kernel/tracing/{current_tracer,set_event,kprobe_events} 2> /dev/null
 	# Tasks with a program of their own, which kernel threads have not, but for those of this shell itself.
-	for p in /proc/[0-9]*; do
-		readlink "$p/exe" 2> /dev/null
-	done | grep -vE '/(bash|readlink|grep|sort|find|cat|cut)$' | sort
+	readlink /proc/[0-9]*/exe 2> /dev/null | grep -vE '/(bash|readlink|grep|sort|find|cat|cut|tail)$' | sort
 }
 
 mounted() {
@@ -65,7 +72,7 @@ reset() {
 	done 2> /dev/null
 	unmount
 	while read -r f value; do
-		[ "$(sed 's/.*\[\(.*\)\].*/\1/' "$f" | tr '\t' ' ')" = "$value" ] || echo "$value" > "$f"
+		{ setting "$f" && [ "$REPLY" = "$value" ]; } || echo "$value" > "$f"
 	done 2> /dev/null <<< "$settings_then"
 	sync
 	echo 3 > /proc/sys/vm/drop_caches

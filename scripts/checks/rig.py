@@ -15,6 +15,9 @@ SELFTESTS = os.path.join(BUILD, "selftests")
 KSELFTEST = os.path.join(ROOT, "tools/testing/selftests/foliage")
 IMAGE = {k: f"{BUILD}/{k}/arch/x86/boot/bzImage" for k in ("stock", "foliage", "debug", "options")}
 CPUS = os.cpu_count() or 1
+# Commands side by side. A guest has nothing to do for four tenths of its time: its programs wait for each other, for a
+# sweep, for a disk.
+SHARES = CPUS + CPUS // 2
 
 
 class Failed(Exception):
@@ -22,8 +25,8 @@ class Failed(Exception):
 
 
 class Processors:
-    """A budget of processors: each command says how many it takes, and waits until they are free. Of those that fit, the
-    one of the step that comes first in the list goes first. What needs the machine for itself is passed by what does
+    """A budget of shares in the processors: each command says how many it takes, and waits until they are free. Of those
+    that fit, the one of the step that comes first in the list goes first. What needs the machine for itself is passed by what does
     not, so that no processor is idle; at the latest it runs when all else is done."""
 
     def __init__(self, capacity):
@@ -58,7 +61,7 @@ class Processors:
 longest = []                    # seconds and log of each command
 thread = threading.local()      # rank: of the step that this thread works for; spent: a list of seconds
 stopping = threading.Event()
-processors = Processors(CPUS)
+processors = Processors(SHARES)
 running = set()
 running_lock = threading.Lock()
 
@@ -91,10 +94,10 @@ def end_all():
         processors.changed.notify_all()
 
 
-def call(log, *argv, timeout=1800, env=None, cpus=1):
+def call(log, *argv, timeout=1800, env=None, shares=1):
     """Run a command, its output into build/check/LOG.log -> its exit status or "time-out", its output."""
     path = os.path.join(LOGS, log + ".log")
-    with processors.take(cpus), open(path, "a", encoding="utf-8") as f:
+    with processors.take(shares), open(path, "a", encoding="utf-8") as f:
         if stopping.is_set():
             raise Failed("the check was ended")
         f.write("+ " + " ".join(argv) + "\n")
@@ -136,9 +139,9 @@ def shown(path):
     return path if relative.startswith("..") else relative
 
 
-def kbuild(log, name, *args, ok=(0,), cpus=CPUS, **kw):
+def kbuild(log, name, *args, ok=(0,), shares=SHARES, **kw):
     """make in the grafted tree, in the build folder NAME, with the compiler cache."""
-    return run(log, "scripts/kbuild", SRC, name, f"-j{CPUS}", *args, ok=ok, cpus=cpus, **kw)
+    return run(log, "scripts/kbuild", SRC, name, f"-j{CPUS}", *args, ok=ok, shares=shares, **kw)
 
 
 def rooms():

@@ -7,7 +7,7 @@ import shutil
 from . import count
 from .configs import MACHINE_32, compile_rooms, configure
 from .guests import tap
-from .rig import BUILD, CPUS, ROOT, SRC, Failed, kbuild, rooms, run
+from .rig import BUILD, ROOT, SHARES, SRC, Failed, kbuild, rooms, run
 from .steps import step
 
 
@@ -48,13 +48,13 @@ def warnings():
     # A build folder of its own: the kernel's objects are what contract looks at and the next build links.
     os.makedirs(out, exist_ok=True)
     shutil.copy(f"{BUILD}/foliage/.config", f"{out}/.config")
-    kbuild("warnings", "warnings", "olddefconfig", cpus=1)
-    kbuild("warnings", "warnings", "prepare", cpus=1)
+    kbuild("warnings", "warnings", "olddefconfig", shares=1)
+    kbuild("warnings", "warnings", "prepare", shares=1)
     for d in ours:
         for f in os.listdir(f"{out}/{d}") if os.path.isdir(f"{out}/{d}") else ():
             if f.endswith(".o"):
                 os.unlink(f"{out}/{d}/{f}")
-    text = kbuild("warnings", "warnings", "W=1", "C=1", *[f"{d}/" for d in ours], cpus=1)
+    text = kbuild("warnings", "warnings", "W=1", "C=1", *[f"{d}/" for d in ours], shares=1)
     if not any(f.endswith(".o") for d in ours for f in os.listdir(f"{out}/{d}")):
         raise Failed("nothing was compiled: see build/check/warnings.log")
     bad = [l for l in text.split("\n") if re.search(r"(warning|error):", l) and re.search(r"(%s)/" % "|".join(ours), l)
@@ -104,8 +104,8 @@ def originality():
 @step("kernel", "stock")
 def bench():
     """no operation got dearer than its bar, on stock and ours side by side"""
-    if "--check" not in run("bench", "scripts/bench", "--help", cpus=0):
+    if "--check" not in run("bench", "scripts/bench", "--help", shares=0):
         count.add("bench", True, skip=True, note="scripts/bench has no --check; make bench runs all of it")
         return
     # It counts instructions, so that what runs beside it makes no difference; it runs two guests at a time.
-    run("bench", "scripts/bench", "--check", timeout=900, cpus=CPUS)
+    run("bench", "scripts/bench", "--check", timeout=900, shares=SHARES)

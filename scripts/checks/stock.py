@@ -5,7 +5,7 @@ import re
 from . import count
 from .builds import mm_tests
 from .guests import TAP, WHOLE, Guest, judge, stock as ask_stock
-from .rig import CPUS, SRC, Failed, together
+from .rig import SHARES, SRC, Failed, together
 from .steps import step
 
 CATEGORIES = ("mmap userfaultfd mlock mremap madv_populate ksm soft_dirty pagemap cow thp migration mkdirty "
@@ -59,7 +59,7 @@ def kselftest():
     def guest(kernel, categories=CATEGORIES):
         # Some of them fail when they get half a processor. What a kernel complains of is compared too.
         return Guest(f"kselftest-{kernel}", kernel, run_categories(tests, categories), inputs=(tests,), timeout=1500,
-                     ok=(0, 125), cpus=CPUS)
+                     ok=(0, 125), shares=SHARES)
     said = ask_stock(guest("stock"))
     reference = results(said)
     if len(reference) < 25:
