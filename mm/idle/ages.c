@@ -1,14 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Idle ages: a byte a frame, and the thread that counts it up.
- *
- *	             referenced, or TOUCHED
- *	        +---------------------------------+
- *	        v                                 |
- *	new --> 0 --sweep--> 1 --sweep--> ... --> n ... 128 (stays)
- *	        ^                                 |
- *	        | next sweep                      | a reference consumed by others:
- *	        +--------- TOUCHED <--------------+ bitmap, reclaim, read(2)
+ * Idle ages: the thread that counts them up, and its settings. The bytes are in age_map.c.
  *
  * Two users of the Accessed bits, and each must see what the other consumed:
  *  - the thread clears a bit: it clears the folio's idle flag and sets Young, as a
@@ -17,17 +9,15 @@
  *    which the next sweep counts as a reference.
  *
  * Locks
- *	period_mutex		period, thread: taken by the sysfs file only
+ *	period_mutex		period, thread, the map's beginning and end: taken by the sysfs
+ *				file only
  *	  snapshot_mutex	in histogram.c; the innermost
- *	RCU			age_map: hooks read it, the last reader lets it go
- * The thread takes no period_mutex, so that it can be stopped under it. It alone adds
- * chunks to the map and replaces it, but for the beginning and the end.
+ * The thread takes no period_mutex, so that it can be stopped under it.
  */
 #include <linux/freezer.h>
 #include <linux/kobject.h>
 #include <linux/kthread.h>
 #include <linux/memblock.h>
-#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/sysfs.h>
 #include <linux/wait.h>
@@ -37,157 +27,10 @@
 
 #define IDLE_PERIOD_MIN_MS	1000
 
-DEFINE_STATIC_KEY_FALSE(idle_ages_key);
-
-static struct idle_age_map __rcu *age_map;
 static DEFINE_MUTEX(period_mutex);
 static unsigned int period_ms;
 static struct task_struct *thread;
 static DECLARE_WAIT_QUEUE_HEAD(thread_wait);
-
-/* A map for all frames there are, sharing the chunks of @old if there is one. */
-static struct idle_age_map *idle_map_alloc(const struct idle_age_map *old)
-{
-	unsigned long nr = DIV_ROUND_UP(max_pfn, IDLE_AGE_CHUNK);
-	struct idle_age_map *map = kvzalloc(struct_size(map, chunk, nr), GFP_KERNEL);
-
-	if (!map)
-		return NULL;
-	map->nr = nr;
-	if (old)
-		memcpy(map->chunk, old->chunk, old->nr * sizeof(*old->chunk));
-	return map;
-}
-
-/* Put @map in place of the old one and return that once no hook reads it. */
-static struct idle_age_map *idle_map_replace(struct idle_age_map *map)
-{
-	struct idle_age_map *old = rcu_replace_pointer(age_map, map, true);
-
-	synchronize_rcu();
-	return old;
-}
-
-static void idle_map_free(struct idle_age_map *map)
-{
-	unsigned long i;
-
-	for (i = 0; i < map->nr; i++)
-		kvfree(map->chunk[i]);
-	kvfree(map);
-}
-
-/* The age byte of a frame, or NULL where none is kept. RCU read lock held. */
-static u8 *idle_age_of(unsigned long pfn)
-{
-	struct idle_age_map *map = rcu_dereference(age_map);
-	u8 *chunk;
-
-	if (!map || pfn / IDLE_AGE_CHUNK >= map->nr)
-		return NULL;
-	/* Pairs with smp_store_release() in idle_map_chunk(): the zeroes come first. */
-	chunk = smp_load_acquire(&map->chunk[pfn / IDLE_AGE_CHUNK]);
-	return chunk ? &chunk[pfn % IDLE_AGE_CHUNK] : NULL;
-}
-
-/* Does any memory of the chunk at @start exist? */
-static bool idle_chunk_online(unsigned long start)
-{
-	unsigned long pfn, end = min(start + IDLE_AGE_CHUNK, max_pfn);
-
-	for (pfn = start; pfn < end; pfn += pageblock_nr_pages)
-		if (pfn_to_online_page(pfn))
-			return true;
-	return false;
-}
-
-/*
- * The ages of the chunk at @start, made now if there is memory and it was not seen
- * before. Returns false when there is no memory to make it; *@ages is NULL for a hole.
- */
-static bool idle_map_chunk(struct idle_age_map *map, unsigned long start, u8 **ages)
-{
-	u8 **slot = &map->chunk[start / IDLE_AGE_CHUNK];
-
-	*ages = *slot;
-	if (*ages || !idle_chunk_online(start))
-		return true;
-	*ages = kvzalloc(IDLE_AGE_CHUNK, GFP_KERNEL);
-	if (!*ages)
-		return false;
-	/* Pairs with smp_load_acquire() in idle_age_of(). */
-	smp_store_release(slot, *ages);
-	return true;
-}
-
-void __idle_ages_touch(struct folio *folio)
-{
-	u8 *age;
-
-	rcu_read_lock();
-	age = idle_age_of(folio_pfn(folio));
-	if (age && READ_ONCE(*age) != IDLE_AGE_TOUCHED)
-		WRITE_ONCE(*age, IDLE_AGE_TOUCHED);
-	rcu_read_unlock();
-}
-
-void __idle_ages_carry(struct folio *from, struct folio *to)
-{
-	u8 *old, *new;
-
-	rcu_read_lock();
-	old = idle_age_of(folio_pfn(from));
-	new = idle_age_of(folio_pfn(to));
-	if (old && new)
-		WRITE_ONCE(*new, READ_ONCE(*old));
-	rcu_read_unlock();
-}
-
-void __idle_ages_forget(struct page *page)
-{
-	u8 *age;
-
-	rcu_read_lock();
-	age = idle_age_of(page_to_pfn(page));
-	if (age && READ_ONCE(*age))
-		WRITE_ONCE(*age, 0);
-	rcu_read_unlock();
-}
-
-/**
- * idle_age_finish - a folio's Accessed bits were gathered: count its age
- * @book: the accounts of this sweep
- * @folio: the folio
- * @referenced: an Accessed bit was found
- *
- * A touch that comes meanwhile must not be overwritten: hence the exchange.
- *
- * Context: any, page table locks included.
- */
-void idle_age_finish(struct idle_age_book *book, struct folio *folio, bool referenced)
-{
-	u8 *age = &book->ages[folio_pfn(folio) - book->start];
-	u8 new, old = READ_ONCE(*age);
-
-	do {
-		new = idle_age_next(old, referenced);
-	} while (!try_cmpxchg(age, &old, new));
-	idle_snapshot_add(book, folio, new);
-}
-
-/**
- * idle_age_keep - a folio's mappings could not be visited: count it as it is
- * @book: the accounts of this sweep
- * @folio: the folio
- *
- * Context: any.
- */
-void idle_age_keep(struct idle_age_book *book, struct folio *folio)
-{
-	u8 age = READ_ONCE(book->ages[folio_pfn(folio) - book->start]);
-
-	idle_snapshot_add(book, folio, age == IDLE_AGE_TOUCHED ? 0 : age);
-}
 
 /* One chunk's frames. False when there is no memory to do it. */
 static bool idle_ages_window(struct idle_age_book *book, struct idle_age_map *map,
@@ -210,20 +53,6 @@ static bool idle_ages_window(struct idle_age_book *book, struct idle_age_map *ma
 	return true;
 }
 
-/* Memory was added since the map was made: a longer map over the same chunks. */
-static struct idle_age_map *idle_map_fit(void)
-{
-	struct idle_age_map *map = rcu_dereference_protected(age_map, true), *longer;
-
-	if (map->nr * IDLE_AGE_CHUNK >= max_pfn)
-		return map;
-	longer = idle_map_alloc(map);
-	if (!longer)
-		return map;
-	kvfree(idle_map_replace(longer));
-	return longer;
-}
-
 /* All memory, once. A sweep that is cut short or lacks a table publishes nothing. */
 static bool idle_ages_sweep(u64 sweeps)
 {
@@ -232,7 +61,7 @@ static bool idle_ages_sweep(u64 sweeps)
 	unsigned long i;
 	bool whole = true;
 
-	book.snap = idle_snapshot_alloc(sweeps, idle_ages_period());
+	book.snap = idle_snapshot_alloc(sweeps, READ_ONCE(period_ms));
 	if (!book.snap)
 		return false;
 	for (i = 0; whole && i < map->nr; i++) {
@@ -284,20 +113,13 @@ static int idle_ages_thread(void *unused)
 
 static int idle_ages_start(void)
 {
-	struct idle_age_map *map = idle_map_alloc(NULL);
 	struct task_struct *task;
 
-	if (!map)
+	if (!idle_map_begin())
 		return -ENOMEM;
-	idle_map_replace(map);
-	/*
-	 * Patched in by the first user and left so: code is not to be patched as often
-	 * as somebody writes to a file. Without a map the hooks return at once.
-	 */
-	static_branch_enable(&idle_ages_key);
 	task = kthread_run(idle_ages_thread, NULL, "kidle_ages");
 	if (IS_ERR(task)) {
-		idle_map_free(idle_map_replace(NULL));
+		idle_map_end();
 		return PTR_ERR(task);
 	}
 	thread = task;
@@ -309,22 +131,18 @@ static void idle_ages_stop(void)
 	kthread_stop(thread);
 	thread = NULL;
 	idle_snapshot_publish(NULL);
-	idle_map_free(idle_map_replace(NULL));
+	idle_map_end();
 }
 
-/**
- * idle_ages_period - the period of the thread's sweeps
- *
- * Return: milliseconds; 0 when there is no thread.
- */
-unsigned int idle_ages_period(void)
+static void set_period(unsigned int period)
 {
-	return READ_ONCE(period_ms);
+	WRITE_ONCE(period_ms, period);
+	idle_snapshot_expect(period);
 }
 
 static ssize_t scan_period_ms_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
 {
-	return sysfs_emit(buf, "%u\n", idle_ages_period());
+	return sysfs_emit(buf, "%u\n", READ_ONCE(period_ms));
 }
 
 static ssize_t scan_period_ms_store(struct kobject *kobj, struct kobj_attribute *attr,
@@ -339,7 +157,7 @@ static ssize_t scan_period_ms_store(struct kobject *kobj, struct kobj_attribute 
 
 	mutex_lock(&period_mutex);
 	old = period_ms;
-	WRITE_ONCE(period_ms, period);
+	set_period(period);
 	if (period && !thread)
 		err = idle_ages_start();
 	else if (!period && thread)
@@ -347,7 +165,7 @@ static ssize_t scan_period_ms_store(struct kobject *kobj, struct kobj_attribute 
 	else
 		wake_up(&thread_wait);
 	if (err)
-		WRITE_ONCE(period_ms, old);
+		set_period(old);
 	mutex_unlock(&period_mutex);
 	return err ? err : count;
 }

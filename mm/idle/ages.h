@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Idle ages: what the thread (ages.c) and the files (histogram.c) share.
+ * Idle ages: what the thread (ages.c), the bytes (age_map.c) and the files
+ * (histogram.c) share.
  */
 #ifndef __MM_IDLE_AGES_H
 #define __MM_IDLE_AGES_H
@@ -72,7 +73,14 @@ struct idle_age_book {
 	bool incomplete;
 };
 
+/* age_map.c */
+bool idle_map_begin(void);
+void idle_map_end(void);
+struct idle_age_map *idle_map_fit(void);
+bool idle_map_chunk(struct idle_age_map *map, unsigned long start, u8 **ages);
+
 /* histogram.c */
+void idle_snapshot_expect(unsigned int period_ms);
 struct idle_age_snapshot *idle_snapshot_alloc(u64 sweeps, unsigned int period_ms);
 void idle_snapshot_free(struct idle_age_snapshot *snap);
 void idle_snapshot_publish(struct idle_age_snapshot *snap);

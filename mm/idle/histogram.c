@@ -23,6 +23,7 @@
 
 static DEFINE_MUTEX(snapshot_mutex);
 static struct idle_age_snapshot *published;
+static unsigned int expected_ms;
 
 static struct idle_age_table *idle_group_table(struct idle_age_snapshot *snap, u64 id, gfp_t gfp)
 {
@@ -166,6 +167,15 @@ void idle_snapshot_add(struct idle_age_book *book, struct folio *folio, u8 age)
 		book->group->bytes[bucket][kind] += folio_size(folio);
 }
 
+/**
+ * idle_snapshot_expect - say what period is shown as long as there is no snapshot
+ * @period_ms: milliseconds
+ */
+void idle_snapshot_expect(unsigned int period_ms)
+{
+	WRITE_ONCE(expected_ms, period_ms);
+}
+
 /* @snap gives the header; NULL while no sweep is complete. */
 static void idle_table_print(struct seq_buf *out, const struct idle_age_snapshot *snap,
 			     const struct idle_age_table *table)
@@ -173,7 +183,7 @@ static void idle_table_print(struct seq_buf *out, const struct idle_age_snapshot
 	unsigned int b;
 
 	seq_buf_printf(out, "age anon file unevictable period_ms=%u sweeps=%llu\n",
-		       snap ? snap->period_ms : idle_ages_period(), snap ? snap->sweeps : 0);
+		       snap ? snap->period_ms : READ_ONCE(expected_ms), snap ? snap->sweeps : 0);
 	for (b = 0; b < IDLE_AGE_BUCKETS; b++)
 		seq_buf_printf(out, "%u%s %llu %llu %llu\n", idle_bucket_label(b),
 			       b == IDLE_AGE_BUCKETS - 1 ? "+" : "",

@@ -2,12 +2,17 @@
 /*
  * Idle page tracking: what its files share.
  *
- *	bitmap.c (sysfs)   ages.c (thread) ---- histogram.c (files)
+ *	bitmap.c (sysfs)   ages.c (thread)
  *	     \               /
  *	      sweep.c: frames of a window, in order, each once
  *	         |
  *	      walk.c: one folio through the reverse map, and the rest of the
- *	              page table that it leads to
+ *	         |    page table that it leads to
+ *	      age_map.c: a byte a frame, which hooks change too
+ *	         |
+ *	      histogram.c: ages added up, and shown
+ *
+ * Calls go downwards.
  */
 #ifndef __MM_IDLE_H
 #define __MM_IDLE_H
@@ -66,10 +71,11 @@ struct idle_sweep {
 	unsigned long done[];
 };
 
-/* ages.c */
+/* age_map.c */
 void idle_age_finish(struct idle_age_book *book, struct folio *folio, bool referenced);
 void idle_age_keep(struct idle_age_book *book, struct folio *folio);
-unsigned int idle_ages_period(void);
+
+/* ages.c */
 extern const struct attribute_group idle_ages_group;
 
 static inline void idle_word_set(struct idle_sweep *s, unsigned long off)

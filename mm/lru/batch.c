@@ -33,6 +33,7 @@
  */
 #include <linux/buffer_head.h>
 #include <linux/cpumask.h>
+#include <linux/export.h>
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/sched/isolation.h>
@@ -306,6 +307,25 @@ void lru_add_drain(void)
 	lru_batch_drain(raw_cpu_ptr(&lru_batch));
 	lru_batch_drain_irq(raw_cpu_ptr(&lru_batch_irq));
 }
+
+/**
+ * __folio_batch_release() - drop a reference of each folio of a batch
+ * @fbatch: the folios; empty afterwards
+ *
+ * Folios that are given back now may still wait for their place on a list. Once per batch those
+ * of this CPU are made to arrive, so that memory is free when it is thought to be.
+ *
+ * Context: process context.
+ */
+void __folio_batch_release(struct folio_batch *fbatch)
+{
+	if (!fbatch->percpu_pvec_drained) {
+		fbatch->percpu_pvec_drained = true;
+		lru_add_drain();
+	}
+	folios_put(fbatch);
+}
+EXPORT_SYMBOL(__folio_batch_release);
 
 /**
  * lru_add_drain_cpu_zone() - lru_add_drain(), and give free pages of @zone back to it

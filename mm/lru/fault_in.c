@@ -20,7 +20,7 @@
 #include <linux/swap.h>
 #include <linux/userfaultfd_k.h>
 
-#include "../internal.h"
+#include "lru.h"
 
 /* An entry may need one fault to arrive and another one to become the VMA's own. */
 #define FAULT_IN_TRIES	3
@@ -31,17 +31,6 @@ static bool fault_in_ordinary(struct vm_area_struct *vma, bool write)
 		return false;
 	return vma_supports_mlock(vma) && vma_is_accessible(vma) && !vma_is_secretmem(vma) &&
 	       !userfaultfd_armed(vma) && arch_vma_access_permitted(vma, write, false, false);
-}
-
-/* NUMA hinting leaves a page where it is; for writing, its entry lacks the permission. */
-static bool fault_in_done_huge(pmd_t pmd, bool write)
-{
-	return pmd_present(pmd) && (!write || (pmd_write(pmd) && pmd_dirty(pmd)));
-}
-
-static bool fault_in_done_pte(pte_t pte, bool write)
-{
-	return pte_present(pte) && (!write || (pte_write(pte) && pte_dirty(pte)));
 }
 
 /*
@@ -55,20 +44,23 @@ static bool fault_in_done_pte(pte_t pte, bool write)
  */
 static unsigned long fault_in_done(pmd_t *pmd, unsigned long addr, bool write)
 {
-	bool done;
+	pte_t *ptep, pte;
 	pmd_t huge;
-	pte_t *pte;
+	bool done;
 
 	if (!pmd)
 		return addr;
 	huge = pmdp_get_lockless(pmd);
-	if (pmd_trans_huge(huge))
-		return fault_in_done_huge(huge, write) ? (addr & PMD_MASK) + PMD_SIZE : addr;
-	pte = pte_offset_map(pmd, addr);
-	if (!pte)
+	if (pmd_trans_huge(huge)) {
+		done = pmd_present(huge) && mlock_pmd_filled(huge, write);
+		return done ? (addr & PMD_MASK) + PMD_SIZE : addr;
+	}
+	ptep = pte_offset_map(pmd, addr);
+	if (!ptep)
 		return addr;
-	done = fault_in_done_pte(ptep_get_lockless(pte), write);
-	pte_unmap(pte);
+	pte = ptep_get_lockless(ptep);
+	pte_unmap(ptep);
+	done = pte_present(pte) && mlock_pte_filled(pte, write);
 	return done ? addr + PAGE_SIZE : addr;
 }
 
@@ -89,7 +81,7 @@ static unsigned long fault_in_done(pmd_t *pmd, unsigned long addr, bool write)
 unsigned long lru_fault_in(struct vm_area_struct *vma, unsigned long start, unsigned long end,
 			   int *locked)
 {
-	bool write = (vma->vm_flags & (VM_WRITE | VM_SHARED)) == VM_WRITE;
+	bool write = mlock_writes(vma->vm_flags);
 	unsigned int flags = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
 	unsigned long addr = start, next;
 	unsigned int tries = 0;

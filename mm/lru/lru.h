@@ -9,11 +9,20 @@
  *	batch.c			moves wait, per CPU, until many can be made together
  *	  |  lru_move_folio(move, folio, op)
  *	  v
- *	move.c			the moves themselves: one lruvec locked, statistics summed up
- *	  ^
- *	  |  lru_move_*() without waiting
- *	mlock_vma.c		mlock(2) and its kin, for folios that a locked page table holds
- *	release.c		folios of no more use leave their list
+ *	move.c			the moves themselves
+ *	  v
+ *	unevictable.c		a folio that nobody could move when it stopped being unevictable
+ *	  |  lru_move_to(), _del(), _add(), _end()
+ *	  v
+ *	lruvec.c		one lruvec locked, statistics summed up
+ *
+ *	mlock_vma.c		mlock(2) and its kin, for folios that a locked page table holds;
+ *				down to lruvec.c without a batch
+ *	fault_in.c		what mlock(2) found missing
+ *	release.c		folios of no more use leave their list; it needs lruvec.c alone, and
+ *				batch.c it, for what a batch was the last to hold
+ *
+ * Calls go downwards.
  *
  * unevictable.h has the state of a folio that reclaim must leave alone.
  */
@@ -90,9 +99,17 @@ struct lru_move {
 	long mlocked;
 };
 
+void lru_move_folio(struct lru_move *mv, struct folio *folio, enum lru_op op);
+
+/* --- unevictable.c ---------------------------------------------------------------------- */
+
+void lru_rescue(struct lru_move *mv, struct folio *folio);
+void munlock_folio_elsewhere(struct lru_move *mv, struct folio *folio);
+
+/* --- lruvec.c --------------------------------------------------------------------------- */
+
 void lru_move_switch(struct lru_move *mv, struct folio *folio);
 void lru_move_unlock(struct lru_move *mv);
-void lru_move_folio(struct lru_move *mv, struct folio *folio, enum lru_op op);
 
 static __always_inline void lru_move_init(struct lru_move *mv)
 {
@@ -201,10 +218,30 @@ void folios_add_lru(struct folio **folios, unsigned int nr);
 
 /* --- mlock_folio.c ---------------------------------------------------------------------- */
 
-void lru_rescue(struct lru_move *mv, struct folio *folio);
 void mlock_folio_now(struct lru_move *mv, struct folio *folio);
 void munlock_folio_now(struct lru_move *mv, struct folio *folio);
-void munlock_folio_elsewhere(struct lru_move *mv, struct folio *folio);
+
+/* --- mlock_vma.c, fault_in.c ------------------------------------------------------------ */
+
+/* Is locked memory of a VMA with @flags to be filled as if it were written to? */
+static __always_inline bool mlock_writes(vm_flags_t flags)
+{
+	return (flags & (VM_WRITE | VM_SHARED)) == VM_WRITE;
+}
+
+/*
+ * Is a present entry as a fault would leave it? One that is to be written and clean might be given
+ * up. One of NUMA hinting cannot be written to, but a page to be read is there.
+ */
+static __always_inline bool mlock_pte_filled(pte_t pte, bool write)
+{
+	return !write || (pte_write(pte) && pte_dirty(pte));
+}
+
+static __always_inline bool mlock_pmd_filled(pmd_t pmd, bool write)
+{
+	return !write || (pmd_write(pmd) && pmd_dirty(pmd));
+}
 
 /* --- release.c -------------------------------------------------------------------------- */
 

@@ -70,15 +70,6 @@ static void mlock_move(struct mlock_call *call, struct lru_move *mv, struct foli
 }
 
 /*
- * Is the entry as a fault would leave it? One that is clean might be given up. One of NUMA hinting
- * cannot be written to, but a page to be read is there.
- */
-static __always_inline bool mlock_pte_done(struct mlock_call *call, pte_t pte)
-{
-	return !call->write || (pte_write(pte) && pte_dirty(pte));
-}
-
-/*
  * How many entries from @ptep on map consecutive pages of @folio? It does not matter here what
  * else they say.
  */
@@ -95,7 +86,7 @@ static unsigned int mlock_run(struct mlock_call *call, struct folio *folio, pte_
 
 		if (!pte_present(pte) || pte_pfn(pte) != pfn + nr)
 			break;
-		if (!mlock_pte_done(call, pte))
+		if (!mlock_pte_filled(pte, call->write))
 			mlock_missing(call, addr + nr * PAGE_SIZE, addr + (nr + 1) * PAGE_SIZE);
 	}
 	return nr;
@@ -114,7 +105,7 @@ static __always_inline unsigned int mlock_entry(struct mlock_call *call, struct 
 		mlock_missing(call, addr, addr + PAGE_SIZE);
 		return 1;
 	}
-	if (!mlock_pte_done(call, pte))
+	if (!mlock_pte_filled(pte, call->write))
 		mlock_missing(call, addr, addr + PAGE_SIZE);
 	folio = vm_normal_folio(vma, addr, pte);
 	if (!folio || folio_is_zone_device(folio))
@@ -132,8 +123,7 @@ static void mlock_huge(struct mlock_call *call, pmd_t pmd, unsigned long addr, u
 {
 	struct lru_move mv;
 
-	if (!pmd_present(pmd) ||
-	    (call->write && !(pmd_write(pmd) && pmd_dirty(pmd))))
+	if (!pmd_present(pmd) || !mlock_pmd_filled(pmd, call->write))
 		mlock_missing(call, addr, end);
 	if (!pmd_present(pmd) || is_huge_zero_pmd(pmd))
 		return;
@@ -209,7 +199,7 @@ static void mlock_walk_vma(struct mlock_call *call, struct vm_area_struct *vma,
 	vm_flags_reset_once(vma, call->set ? flags | VM_IO : flags);
 	lru_add_drain();
 
-	call->write = (flags & (VM_WRITE | VM_SHARED)) == VM_WRITE;
+	call->write = mlock_writes(flags);
 	/* Faults would fail: let them, for the error. */
 	if (call->set && (!vma_is_accessible(vma) || flags & VM_SHADOW_STACK ||
 			  !arch_vma_access_permitted(vma, call->write, false, false)))

@@ -5,72 +5,14 @@
  *	PG_lru taken -> lruvec locked -> off the old list -> flags -> onto the new one -> PG_lru
  *	 (from here on nobody else moves it, and its memcg stays)
  *
- * A struct lru_move carries the lock from folio to folio. What the lists gain and lose is summed
- * up there and told to the statistics once for each lruvec and zone: the node's, the memcg's and
- * the zone's counters cost more than the move itself.
- *
  * lru_lock is held from the first folio to lru_move_end(), with interrupts off, so callers move
- * at most a batch of folios at a time.
+ * at most a batch of folios at a time; see lruvec.c.
  */
 #include "lru.h"
 #include "unevictable.h"
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/pagemap.h>
-
-static void lru_move_account(struct lru_move *mv)
-{
-	enum lru_list lru;
-
-	for_each_lru(lru) {
-		if (!mv->size[lru])
-			continue;
-		update_lru_size(mv->lruvec, lru, mv->zid, mv->size[lru]);
-		mv->size[lru] = 0;
-	}
-	if (mv->mlocked) {
-		__mod_zone_page_state(&lruvec_pgdat(mv->lruvec)->node_zones[mv->zid], NR_MLOCK,
-				      mv->mlocked);
-		mv->mlocked = 0;
-	}
-}
-
-/**
- * lru_move_switch() - go to the lruvec and the zone of a folio
- * @mv: folios on their way
- * @folio: the next one, PG_lru taken or not yet visible to anybody
- *
- * Context: any; returns with the lruvec locked and interrupts off.
- */
-void lru_move_switch(struct lru_move *mv, struct folio *folio)
-{
-	if (mv->lruvec) {
-		lru_move_account(mv);
-		if (!folio_matches_lruvec(folio, mv->lruvec)) {
-			unlock_page_lruvec_irqrestore(mv->lruvec, mv->flags);
-			mv->lruvec = NULL;
-		}
-	} else {
-		memset(mv->size, 0, sizeof(mv->size));
-		mv->mlocked = 0;
-	}
-	if (!mv->lruvec)
-		mv->lruvec = folio_lruvec_lock_irqsave(folio, &mv->flags);
-	mv->memcg = folio_memcg(folio);
-	mv->zone = page_zone_id(&folio->page);
-	mv->zid = folio_zonenum(folio);
-}
-
-/**
- * lru_move_unlock() - account everything and unlock
- * @mv: folios on their way, an lruvec locked: lru_move_end() asks for that first
- */
-void lru_move_unlock(struct lru_move *mv)
-{
-	lru_move_account(mv);
-	unlock_page_lruvec_irqrestore(mv->lruvec, mv->flags);
-	mv->lruvec = NULL;
-}
 
 /* An event of a folio with @nr pages, in the system's and in the memcg's books. */
 static void lru_count(struct lru_move *mv, long nr, enum vm_event_item what)

@@ -193,25 +193,6 @@ void release_pages(release_pages_arg arg, int nr)
 EXPORT_SYMBOL(release_pages);
 
 /**
- * __folio_batch_release() - drop a reference of each folio of a batch
- * @fbatch: the folios; empty afterwards
- *
- * Folios that are given back now may still wait for their place on a list. Once per batch those
- * of this CPU are made to arrive, so that memory is free when it is thought to be.
- *
- * Context: process context.
- */
-void __folio_batch_release(struct folio_batch *fbatch)
-{
-	if (!fbatch->percpu_pvec_drained) {
-		fbatch->percpu_pvec_drained = true;
-		lru_add_drain();
-	}
-	folios_put(fbatch);
-}
-EXPORT_SYMBOL(__folio_batch_release);
-
-/**
  * folio_batch_remove_exceptionals() - keep the folios, drop shadow, swap and DAX entries
  * @fbatch: what find_get_entries() found; the order stays
  */

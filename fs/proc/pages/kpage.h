@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * /proc/kpagecount, kpageflags and kpagecgroup: one number for each page frame.
+ *
+ *	kpage.c			the files, reading; what kpagecount and kpagecgroup say
+ *	  kpage_flags.c		what kpageflags says
+ *	    kpage_fill()	frame by frame, inlined into each
+ *	      kpage_run.c	or many at once
  */
 #ifndef __FS_PROC_KPAGE_H
 #define __FS_PROC_KPAGE_H
