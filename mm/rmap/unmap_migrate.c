@@ -77,13 +77,12 @@ static __always_inline enum rmap_verdict migrate_run(struct rmap_unmap *u, unsig
 	rmap_unmap_clear(u, nr);
 	VM_WARN_ON_FOLIO(folio_test_anon(run->folio) && pte_present(u->old) && pte_write(u->old) &&
 			 !PageAnonExclusive(run->page), run->folio);
-	if (unlikely(rmap_unmap_poisoned(u, nr)) && !folio_is_device_private(run->folio)) {
+	if (unlikely(rmap_unmap_poisoned(u, nr)) && !folio_is_device_private(run->folio))
 		rmap_unmap_poison(u, nr);
-	} else if (rmap_unneeded(run->at.vma, u->old)) {
+	else if (rmap_unneeded(run->at.vma, u->old))
 		rmap_unmap_drop(u, nr);
-	} else if (migrate_write(u, nr) == RMAP_FAIL) {
+	else if (migrate_write(u, nr) == RMAP_FAIL)
 		return RMAP_FAIL;
-	}
 	rmap_unmap_done(u, nr);
 	return RMAP_NEXT;
 }

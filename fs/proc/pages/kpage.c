@@ -169,8 +169,9 @@ static noinline u64 kpage_cgroup_ask(const struct page *page, unsigned long key,
 
 	/* Charged anew in between: this is the answer, but not that of the key. */
 	if (READ_ONCE(page->memcg_data) == key) {
+		memo->last = (struct kpage_answer){ key, ino };
 		kept[1] = kept[0];
-		kept[0] = memo->last = (struct kpage_answer){ key, ino };
+		kept[0] = memo->last;
 	}
 	return ino;
 }
