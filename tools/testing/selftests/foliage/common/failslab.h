@@ -74,6 +74,25 @@ static inline bool leaks_scan(void)
 	return write_text(KMEMLEAK, "scan");
 }
 
+#define LEAK_TRIES	3
+
+/*
+ * What leaks_reported() finds, of objects that nobody refers to in three scans: what was on its way
+ * from one list to another, or only in a register, during one is found in the next.
+ */
+static inline int leaks_lasting(const char * const *suspects, size_t nr)
+{
+	int n = leaks_reported(suspects, nr);
+
+	for (int i = 1; n && i < LEAK_TRIES; i++) {
+		printf("# %d objects, looking again\n", n);
+		if (!leaks_scan())
+			break;
+		n = leaks_reported(suspects, nr);
+	}
+	return n;
+}
+
 static inline long objects_in(const char *slab)
 {
 	char path[96], text[64];

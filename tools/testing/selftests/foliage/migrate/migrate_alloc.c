@@ -395,7 +395,7 @@ TEST_F_TIMEOUT(last, nothing_leaked, 120)
 	sleep(2);
 	if (!leaks_scan())
 		SKIP(return, "kmemleak is off");
-	EXPECT_EQ(leaks_reported(suspects, ARRAY_SIZE(suspects)), 0);
+	EXPECT_EQ(leaks_lasting(suspects, ARRAY_SIZE(suspects)), 0);
 }
 
 static void __attribute__((constructor)) before_all(void)
