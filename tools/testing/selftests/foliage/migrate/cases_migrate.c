@@ -173,6 +173,58 @@ TEST(mbind_of_a_packet_ring)
 	munmap(mixed, 16 * PAGE);
 }
 
+/* Frames without an owner: the BIOS, by way of /dev/mem. */
+static char *bios(size_t pages)
+{
+	int fd = open("/dev/mem", O_RDONLY);
+	char *p = MAP_FAILED;
+
+	if (fd >= 0)
+		p = mmap(NULL, pages * PAGE, PROT_READ, MAP_SHARED, fd, 0xf0000);
+	close(fd);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/*
+ * The same for memory that is no page's. There is nothing in it that could be in the wrong place,
+ * so stock says that all is well, and what is around it moves.
+ */
+TEST(mbind_of_device_memory)
+{
+	char *mixed = mem_map(24, RW, ANON, -1), *p = bios(8), *was = malloc(8 * PAGE);
+	void *addr;
+	int status;
+
+	if (!p)
+		SKIP(return, "no /dev/mem");
+	memcpy(was, p, 8 * PAGE);
+	EXPECT_EQ(bind_strictly(p, 8), 0);
+	ASSERT_EQ(mremap(p, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, mixed + 8 * PAGE),
+		  mixed + 8 * PAGE);
+	p = mixed + 8 * PAGE;
+	allocate_on(0);
+	for (size_t i = 0; i < 24; i++)
+		if (i / 8 != 1)
+			memset(mixed + i * PAGE, 7, PAGE);
+	allocate_on(-1);
+	EXPECT_EQ(bind_strictly(mixed, 24), 0);
+	for (size_t i = 0; i < 24; i++)
+		if (i / 8 != 1)
+			EXPECT_EQ(node_of(mixed + i * PAGE), 1);
+	for (int node = 0; node < 2; node++) {
+		status = 0;
+		addr = p + PAGE;
+		move_pages_raw(0, 1, &addr, &node, &status, MOVE_ALL);
+		EXPECT_LT(status, 0);
+	}
+	EXPECT_EQ(memcmp(p, was, 8 * PAGE), 0);
+	for (size_t i = 0; i < 24; i++)
+		if (i / 8 != 1)
+			EXPECT_EQ(mixed[i * PAGE + 9], 7);
+	munmap(mixed, 24 * PAGE);
+	free(was);
+}
+
 /* --- reads against reclaim ---------------------------------------------------------------- */
 
 /* @gone: pages that had to come back, which is a major fault. */
