@@ -498,6 +498,78 @@ TEST_F(device, private_unmap)
 	}
 }
 
+/* A figure of /proc/self/status, in pages. */
+static long status_of(const char *name)
+{
+	static char text[8192];
+	char *p;
+
+	if (!read_text("/proc/self/status", text, sizeof(text)))
+		fail_setup("status");
+	p = strstr(text, name);
+	return p ? atol(p + strlen(name)) / 4 : -1;
+}
+
+#define MANY	4096UL		/* pages, of which counts that are held back are a small part */
+#define ABOUT	512
+
+static char *many(int fd, bool in_device)
+{
+	char *p = mmap(NULL, MANY * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		fail_setup("mmap");
+	madvise(p, MANY * PAGE, MADV_NOHUGEPAGE);
+	for (size_t i = 0; i < MANY; i++)
+		p[i * PAGE] = 1 + i % 100;
+	settle_lru();
+	for (size_t i = 0; in_device && i < MANY; i += PAGES) {
+		static char buf[SPAN];
+
+		if (to_device(fd, p + i * PAGE, buf) != PAGES)
+			fail_setup("memory of the device");
+	}
+	return p;
+}
+
+/*
+ * The most that a process ever had counts memory that a device has now, whichever way it goes: it
+ * is dropped, unmapped, or comes back and is paged out.
+ */
+TEST_F(device, private_counts_as_peak)
+{
+	enum { DROPPED, UNMAPPED, BACK_AND_OUT, EXCLUSIVE_AND_OUT, WAYS };
+
+	for (int way = 0; way < WAYS; way++) {
+		long rss, peak;
+		char *p;
+
+		ASSERT_TRUE(write_text("/proc/self/clear_refs", "5"));
+		rss = status_of("VmRSS:");
+		ASSERT_LE(status_of("VmHWM:"), rss + ABOUT);
+		p = many(self->fd, way != EXCLUSIVE_AND_OUT);
+		peak = rss + MANY;
+		EXPECT_GE(status_of("VmRSS:"), peak - ABOUT);
+		if (way == DROPPED) {
+			ASSERT_EQ(madvise(p, MANY * PAGE, MADV_DONTNEED), 0);
+		} else if (way == UNMAPPED) {
+			ASSERT_EQ(munmap(p, MANY * PAGE), 0);
+		} else {
+			for (size_t i = 0; i < MANY && way == EXCLUSIVE_AND_OUT; i += PAGES)
+				make_exclusive(self->fd, p + i * PAGE, PAGES, self->buf);
+			for (size_t i = 0; i < MANY; i++)
+				EXPECT_EQ(*(volatile char *)(p + i * PAGE), (char)(1 + i % 100));
+			settle_lru();
+			ASSERT_EQ(madvise(p, MANY * PAGE, MADV_PAGEOUT), 0);
+		}
+		EXPECT_LE(status_of("VmRSS:"), rss + ABOUT);
+		EXPECT_GE(status_of("VmHWM:"), peak - ABOUT);
+		EXPECT_LE(status_of("VmHWM:"), peak + ABOUT);
+		if (way != UNMAPPED)
+			munmap(p, MANY * PAGE);
+	}
+}
+
 /* The device's frames, as the entries name them; sorted. */
 static int by_number(const void *a, const void *b)
 {
