@@ -48,6 +48,20 @@ static inline int device(int fd, unsigned long what, const void *p, size_t pages
 	return ioctl(fd, what, &cmd) ? -errno : 0;
 }
 
+/* Several tries: a page that somebody else has locked just now is refused. */
+static inline int make_exclusive(int fd, char *p, size_t pages, char *buf)
+{
+	int err = 0;
+
+	for (int i = 0; i < 20; i++) {
+		err = device(fd, HMM_DMIRROR_EXCLUSIVE, p, pages, buf);
+		if (err != -EBUSY)
+			break;
+		usleep(10000);
+	}
+	return err;
+}
+
 static inline uint64_t value(size_t i)
 {
 	return 0x5000000 + i;

@@ -10,20 +10,6 @@
 
 #define MTHP_64K	"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled"
 
-/* Several tries: a page that somebody else has locked just now is refused. */
-static int make_exclusive(int fd, char *p, size_t pages, char *buf)
-{
-	int err = 0;
-
-	for (int i = 0; i < 20; i++) {
-		err = device(fd, HMM_DMIRROR_EXCLUSIVE, p, pages, buf);
-		if (err != -EBUSY)
-			break;
-		usleep(10000);
-	}
-	return err;
-}
-
 /*
  * Entries that are neither present nor swap: no swap device has so high a number. The driver would
  * tell too (HMM_DMIRROR_CHECK_EXCLUSIVE), but it forgets a page more than it is told to.
