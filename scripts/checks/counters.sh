@@ -5,7 +5,10 @@
 # What is left of files and slabs goes first; batches on processors are emptied.
 settle() {
 	sync
-	swapoff -a 2> /dev/null
+	# A zram device keeps what was written to it, the swap header at least, until it is reset.
+	swapoff -a 2> /dev/null && for i in /sys/block/zram*; do
+		[ -w $i/reset ] && echo 1 > $i/reset
+	done
 	for i in 1 2 3; do
 		echo 3 > /proc/sys/vm/drop_caches
 		echo 1 > /proc/sys/vm/compact_memory
