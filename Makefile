@@ -51,7 +51,7 @@ check: deps-tests
 	@scripts/check
 
 soak:	## what is too long for every day, on the debug kernel (SOAK=minutes, default 60)
-soak: debug tools
+soak: deps-long debug tools
 	@scripts/soak
 
 shell:	## an interactive guest with the grafted kernel
