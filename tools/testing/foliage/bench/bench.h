@@ -89,6 +89,7 @@ void read_fully(int fd, void *buf, size_t bytes, off_t at, const char *path);
 void pin_here(void);
 void settle(void);
 void wait_child(pid_t pid);
+uint64_t frame_flags(uint64_t pfn);
 pid_t *sharers_start(int n, void (*first)(void *arg), void *arg);
 void sharers_stop(pid_t *pids, int n);
 
@@ -125,6 +126,7 @@ uint64_t *region_pagemap(const struct region *r);
 uint64_t *region_pfns(const struct region *r);
 size_t region_misfit(const struct region *r);
 void region_check(const struct region *r);
+int region_shmem(struct region *r);
 size_t region_count(const struct region *r, uint64_t pagemap_bits);
 size_t anon_huge_bytes(void);
 void drain_lru(void);
@@ -240,6 +242,15 @@ void uffd_move(struct bench *b);
 void uffd_fault(struct bench *b);
 void thp_collapse(struct bench *b);
 void thp_split_pmd(struct bench *b);
+void thp_split_pmd_drop(struct bench *b);
 void thp_split_folio(struct bench *b);
+void thp_split_ptes(struct bench *b);
+void thp_split_64k(struct bench *b);
+void thp_split_to_64k(struct bench *b);
+void thp_split_one(struct bench *b);
+void thp_split_one_shmem(struct bench *b);
+void thp_protect(struct bench *b);
+void thp_remap(struct bench *b);
+void thp_lazyfree(struct bench *b);
 
 #endif

@@ -28,7 +28,6 @@
 
 #define COMPACT		"/sys/devices/system/node/node0/compact"
 #define PCP_FRACTION	"/proc/sys/vm/percpu_pagelist_high_fraction"
-#define SHMEM_THP	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 #define DRIVER		"/sys/kernel/debug/test_movable/"
 /* Pages of the driver. */
 #define PER_BLOCK	8
@@ -240,26 +239,6 @@ void compact_anon(struct bench *b)
 	filler_free(&f);
 }
 
-/* A file in memory, in huge folios at first; cutting holes into it splits them. */
-static int map_file(struct region *r)
-{
-	int fd = must(memfd_create("bench", MFD_CLOEXEC));
-
-	must(ftruncate(fd, r->len));
-	if (mmap(r->mem, r->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
-	    MAP_FAILED)
-		fail("mapping a file: %s", strerror(errno));
-	must(madvise(r->mem, r->len, MADV_HUGEPAGE));
-	put(SHMEM_THP, "advise");
-	region_populate(r);
-	put(SHMEM_THP, "never");
-	if (region_misfit(r) != NO_PAGE)
-		fail("page %zu of the file is in no huge folio: run on a fresh boot",
-		     region_misfit(r));
-	r->folio = FOLIO_4K;
-	return fd;
-}
-
 void compact_file(struct bench *b)
 {
 	struct region r;
@@ -270,7 +249,9 @@ void compact_file(struct bench *b)
 	b->size *= TIMES;
 	f = filler_new();
 	r = region_map(b, FOLIO_2M, 0);
-	fd = map_file(&r);
+	fd = region_shmem(&r);
+	/* In huge folios at first; cutting holes into it splits them. */
+	r.folio = FOLIO_4K;
 	drain_lru();
 	for (at = 0; at < r.len; at += 2 * PAGE)
 		must(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, PAGE));

@@ -39,16 +39,6 @@ void fault_first(struct bench *b)
 	region_free(&r);
 }
 
-static uint64_t flags_of(uint64_t pfn)
-{
-	int fd = open_file("/proc/kpageflags", O_RDONLY);
-	uint64_t flags;
-
-	read_fully(fd, &flags, 8, pfn * 8, "/proc/kpageflags");
-	close(fd);
-	return flags;
-}
-
 /* A process with memory of its own: it says which frame is in the middle, and waits. */
 static void live_and_die(const struct bench *b, int tell, int hear)
 {
@@ -77,14 +67,14 @@ void exit_own(struct bench *b)
 	if (read(up[0], &pfn, 8) != 8)
 		fail("the process that was to exit did not get its memory");
 	drain_lru();
-	if (!(flags_of(pfn) >> KPF_ANON & 1))
+	if (!(frame_flags(pfn) >> KPF_ANON & 1))
 		fail("the memory to be freed is not anonymous (flags %#llx)",
-		     (unsigned long long)flags_of(pfn));
+		     (unsigned long long)frame_flags(pfn));
 	meter_begin(b);
 	must(write(down[1], "", 1));
 	wait_child(pid);
 	meter_end(b, b->size / PAGE);
-	if (flags_of(pfn) >> KPF_ANON & 1)
+	if (frame_flags(pfn) >> KPF_ANON & 1)
 		fail("memory outlived its process");
 	close(up[0]);
 	close(down[0]);

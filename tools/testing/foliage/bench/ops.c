@@ -92,7 +92,19 @@ const struct op ops[] = {
 	{ "uffd-fault",			"uffd",	   "fault", uffd_fault,		FOLIO_4K },
 	{ "collapse",			"thp",	   "2 MiB", thp_collapse,	FOLIO_4K },
 	{ "split-pmd",			"thp",	   "2 MiB", thp_split_pmd,	FOLIO_2M },
+	{ "split-pmd-drop",		"thp",	   "2 MiB", thp_split_pmd_drop,	FOLIO_2M },
 	{ "split-folio",		"thp",	   "2 MiB", thp_split_folio,	FOLIO_2M },
+	{ "split-folio-ptes",		"thp",	   "2 MiB", thp_split_ptes,	FOLIO_2M },
+	{ "split-folio-64k",		"thp",	   "64 KiB", thp_split_64k,	FOLIO_64K },
+	{ "split-2m-to-64k",		"thp",	   "2 MiB", thp_split_to_64k,	FOLIO_2M },
+	{ "split-one-page",		"thp",	   "2 MiB", thp_split_one,	FOLIO_2M },
+	{ "split-one-shmem",		"thp",	   "2 MiB", thp_split_one_shmem, FOLIO_2M },
+	{ "fault-2m",			"thp",	   "4 KiB", fault_first,	FOLIO_2M },
+	{ "fork-exit-2m",		"thp",	   "4 KiB", fork_exit,		FOLIO_2M },
+	{ "munmap-2m",			"thp",	   "4 KiB", fork_unmap,		FOLIO_2M },
+	{ "mprotect-2m",		"thp",	   "2 MiB", thp_protect,	FOLIO_2M },
+	{ "mremap-2m",			"thp",	   "2 MiB", thp_remap,		FOLIO_2M },
+	{ "madv-free-2m",		"thp",	   "2 MiB", thp_lazyfree,	FOLIO_2M },
 
 	/*
 	 * These leave free frames in no order, so they come last; the first of them want to find

@@ -17,6 +17,7 @@
 
 #include "bench.h"
 
+#define SHMEM_THP	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 #define PM_FRAME	((1ULL << 55) - 1)
 #define HEAD		(1ULL << KPF_COMPOUND_HEAD)
 #define TAIL		(1ULL << KPF_COMPOUND_TAIL)
@@ -200,4 +201,23 @@ void forget_tlb(void)
 		fail("mapping scratch memory: %s", strerror(errno));
 	must(mprotect(p, len, PROT_READ));
 	must(munmap(p, len));
+}
+
+/* A file in memory, of huge folios, in the place of the region's memory; its descriptor. */
+int region_shmem(struct region *r)
+{
+	int fd = must(memfd_create("bench", MFD_CLOEXEC));
+
+	must(ftruncate(fd, r->len));
+	if (mmap(r->mem, r->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+	    MAP_FAILED)
+		fail("mapping a file: %s", strerror(errno));
+	must(madvise(r->mem, r->len, MADV_HUGEPAGE));
+	put(SHMEM_THP, "advise");
+	region_populate(r);
+	put(SHMEM_THP, "never");
+	if (region_misfit(r) != NO_PAGE)
+		fail("page %zu of the file is in no huge folio: run on a fresh boot",
+		     region_misfit(r));
+	return fd;
 }

@@ -98,6 +98,17 @@ void settle(void)
 			fail("membarrier: %s", strerror(errno));
 }
 
+/* What /proc/kpageflags says of a frame. */
+uint64_t frame_flags(uint64_t pfn)
+{
+	int fd = open_file("/proc/kpageflags", O_RDONLY);
+	uint64_t flags;
+
+	read_fully(fd, &flags, 8, pfn * 8, "/proc/kpageflags");
+	close(fd);
+	return flags;
+}
+
 void wait_child(pid_t pid)
 {
 	int status;
