@@ -26,8 +26,8 @@ class Failed(Exception):
 
 class Processors:
     """A budget of shares in the processors: each command says how many it takes, and waits until they are free. Of those
-    that fit, the one of the step that comes first in the list goes first. What needs the machine for itself is passed by what does
-    not, so that no processor is idle; at the latest it runs when all else is done."""
+    that fit, the one of the step that comes first in the list goes first. What needs the machine for itself is passed by
+    what does not, so that no processor is idle; at the latest it runs when all else is done."""
 
     def __init__(self, capacity):
         self.free = self.capacity = capacity
