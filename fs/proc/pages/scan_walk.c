@@ -7,7 +7,8 @@
  *
  * A page counts as written when it is not write-protected for userfaultfd. The usual question
  * is which pages were written, and the usual answer is few: entries that are present and
- * protected are passed over eight at a time.
+ * protected are passed over eight at a time. Where what a page is needs no look at the page,
+ * entries that say the same are reported together.
  *
  * TLBs are flushed once for each VMA and pass, at its end, and not while the page table's
  * lock is held. Until then a CPU may write through a translation from before. That is no
@@ -200,39 +201,74 @@ static __always_inline pte_t *scan_skip(pte_t *ptep, const pte_t *end)
 	return ptep;
 }
 
-/* An entry, and if it is wanted a page of the caller's. */
-static __always_inline int scan_pte(struct pagemap_scan *s, struct vm_area_struct *vma,
-				    unsigned long addr, pte_t *ptep)
+/* Do entries that say the same of themselves belong to the same categories, whatever their pages are? */
+static bool scan_by_entry(const struct pagemap_scan *s)
+{
+	return !(s->asked & (PAGE_IS_FILE | PAGE_IS_PFNZERO));
+}
+
+/* How many entries from the first one, which is present, say the same as it? */
+static __always_inline unsigned long scan_alike(pte_t pte, pte_t *ptep, const pte_t *end)
+{
+	const bool protected = pte_uffd_wp(pte), dirty = pte_soft_dirty(pte);
+	pte_t *first = ptep;
+
+	for (ptep++; ptep < end; ptep++) {
+		pte = ptep_get(ptep);
+		if (!pte_present(pte) || pte_uffd_wp(pte) != protected ||
+		    pte_soft_dirty(pte) != dirty)
+			break;
+	}
+	return ptep - first;
+}
+
+static void scan_protect_ptes(struct pagemap_scan *s, struct vm_area_struct *vma,
+			      unsigned long addr, unsigned long end, pte_t *ptep)
+{
+	scan_flush_later(s, vma->vm_mm, addr, end);
+	for (; addr < end; addr += PAGE_SIZE, ptep++)
+		scan_protect_pte(vma, addr, ptep, ptep_get(ptep));
+}
+
+/*
+ * An entry, or a run of entries of the same categories, and if they are wanted pages of the
+ * caller's. @nr: how many, of which the last may not have had room.
+ */
+static __always_inline int scan_run(struct pagemap_scan *s, struct vm_area_struct *vma,
+				    unsigned long addr, pte_t *ptep, const pte_t *last,
+				    bool by_entry, unsigned long *nr)
 {
 	pte_t pte = ptep_get(ptep);
 	u64 categories = s->vma_category | scan_pte_category(s, vma, addr, pte);
+	unsigned long end, fit;
 
+	*nr = by_entry && pte_present(pte) ? scan_alike(pte, ptep, last) : 1;
 	if (!scan_wants(s, categories))
 		return 0;
-	if (scan_fit(s, addr, addr + PAGE_SIZE, categories) == addr)
-		return scan_full(s, addr);
-	scan_report(s, addr, addr + PAGE_SIZE, categories);
-	if (scan_protects(s) && categories & PAGE_IS_WRITTEN) {
-		scan_flush_later(s, vma->vm_mm, addr, addr + PAGE_SIZE);
-		scan_protect_pte(vma, addr, ptep, pte);
-	}
-	return 0;
+	end = addr + *nr * PAGE_SIZE;
+	fit = scan_fit(s, addr, end, categories);
+	scan_report(s, addr, fit, categories);
+	if (scan_protects(s) && categories & PAGE_IS_WRITTEN && fit > addr)
+		scan_protect_ptes(s, vma, addr, fit, ptep);
+	return fit == end ? 0 : scan_full(s, fit);
 }
 
 static int scan_ptes(struct pagemap_scan *s, struct vm_area_struct *vma, pte_t *start,
 		     unsigned long addr, unsigned long end)
 {
 	pte_t *last = start + ((end - addr) >> PAGE_SHIFT), *ptep = start;
-	const bool skips = scan_wants_written(s);
+	const bool skips = scan_wants_written(s), by_entry = scan_by_entry(s);
+	unsigned long nr;
 	int err = 0;
 
-	for (; !err && ptep < last; ptep++) {
+	for (; !err && ptep < last; ptep += nr) {
 		if (skips) {
 			ptep = scan_skip(ptep, last);
 			if (ptep == last)
 				break;
 		}
-		err = scan_pte(s, vma, addr + (ptep - start) * PAGE_SIZE, ptep);
+		err = scan_run(s, vma, addr + (ptep - start) * PAGE_SIZE, ptep, last, by_entry,
+			       &nr);
 	}
 	return err;
 }
