@@ -34,6 +34,7 @@
 #include <linux/buffer_head.h>
 #include <linux/cpumask.h>
 #include <linux/export.h>
+#include <linux/lockdep.h>
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/sched/isolation.h>
@@ -74,6 +75,9 @@ static void lru_moves_run(struct lru_moves *m)
 	struct folio_batch dead;
 	struct lru_move mv;
 
+	/* Folios of others must not wait here for a task that does not run. */
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		lockdep_assert_preemption_disabled();
 	folio_batch_init(&dead);
 	lru_move_init(&mv);
 	for (i = 0; i < nr; i++) {
