@@ -52,7 +52,15 @@ struct pte_leaf pte_leaf_decode_swp(pte_t pte)
 	return leaf;
 }
 
-static swp_entry_t leaf_migration_entry(const struct pte_leaf *leaf)
+/**
+ * pte_leaf_migration_entry - the swap entry of a LEAF_MIGRATION
+ * @leaf: what to say
+ *
+ * Soft-dirty and userfaultfd's protection are no part of it: they are bits of a PTE or PMD.
+ *
+ * Return: the swap entry.
+ */
+swp_entry_t pte_leaf_migration_entry(const struct pte_leaf *leaf)
 {
 	swp_entry_t entry;
 
@@ -77,7 +85,7 @@ static swp_entry_t leaf_entry(const struct pte_leaf *leaf)
 	case LEAF_SWAP:
 		return (swp_entry_t){ .val = leaf->number };
 	case LEAF_MIGRATION:
-		return leaf_migration_entry(leaf);
+		return pte_leaf_migration_entry(leaf);
 	case LEAF_DEVICE_PRIVATE:
 		return write ? make_writable_device_private_entry(leaf->number) :
 			       make_readable_device_private_entry(leaf->number);

@@ -73,6 +73,7 @@ struct pte_leaf {
 
 struct pte_leaf pte_leaf_decode_swp(pte_t pte);
 pte_t pte_leaf_encode(const struct pte_leaf *leaf);
+swp_entry_t pte_leaf_migration_entry(const struct pte_leaf *leaf);
 pte_t pte_leaf_map(const struct pte_leaf *leaf, struct vm_area_struct *vma, struct page *page);
 
 static __always_inline struct pte_leaf pte_leaf_decode_present(pte_t pte)

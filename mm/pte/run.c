@@ -4,6 +4,23 @@
  */
 #include "run.h"
 
+/*
+ * The entry that says of the next frame or slot what @pte says of @leaf's; @leaf goes on to that.
+ * On x86 the offset of a swap entry is one field, so an addition does it.
+ */
+static __always_inline pte_t next_swp(pte_t pte, struct pte_leaf *leaf)
+{
+#ifdef CONFIG_X86_64
+	const pteval_t step = pte_val(swp_entry_to_pte(swp_entry(0, 1))) -
+			      pte_val(swp_entry_to_pte(swp_entry(0, 0)));
+
+	return __pte(pte_val(pte) + step);
+#else
+	leaf->number++;
+	return pte_leaf_encode(leaf);
+#endif
+}
+
 /**
  * pte_run_alike_swp - how many entries say the same of consecutive frames or slots?
  * @ptep: the first entry
@@ -21,8 +38,8 @@ unsigned long pte_run_alike_swp(pte_t *ptep, pte_t pte, unsigned long max)
 	unsigned long nr;
 
 	for (nr = 1; nr < max; nr++) {
-		leaf.number++;
-		if (!pte_same(ptep_get(ptep + nr), pte_leaf_encode(&leaf)))
+		pte = next_swp(pte, &leaf);
+		if (!pte_same(ptep_get(ptep + nr), pte))
 			break;
 	}
 	return nr;
@@ -41,6 +58,10 @@ unsigned long pte_run_alike_swp(pte_t *ptep, pte_t pte, unsigned long max)
 void pte_run_set_swp(struct mm_struct *mm, unsigned long addr, pte_t *ptep, struct pte_leaf leaf,
 		     unsigned long nr)
 {
-	for (; nr--; leaf.number++, ptep++, addr += PAGE_SIZE)
-		set_pte_at(mm, addr, ptep, pte_leaf_encode(&leaf));
+	pte_t pte = pte_leaf_encode(&leaf);
+
+	for (; nr--; ptep++, addr += PAGE_SIZE) {
+		set_pte_at(mm, addr, ptep, pte);
+		pte = next_swp(pte, &leaf);
+	}
 }
