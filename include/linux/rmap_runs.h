@@ -9,6 +9,7 @@
 
 /* With FOLIAGE_RMAP only; without it, nobody calls it. */
 void rmap_restore(struct folio *src, struct folio *dst, int flags);
+void rmap_restore_parts(struct folio *folio, unsigned long nr, int flags);
 
 #ifdef CONFIG_FOLIAGE_RMAP
 

@@ -105,6 +105,17 @@ void rmap_group_walk(struct rmap_group *group)
 	}
 }
 
+/**
+ * rmap_group_walk_locked - rmap_group_walk() of anonymous folios whose anon_vma is locked
+ * @group: with the folios, and their first and last index
+ *
+ * Context: the caller has locked the folios and the anon_vma. Sleeps.
+ */
+void rmap_group_walk_locked(struct rmap_group *group)
+{
+	walk_anon(group, folio_anon_vma(group->folios[0]));
+}
+
 /* Map the table of an address, without its lock. */
 void rmap_table_enter(struct rmap_table *table, unsigned long addr)
 {

@@ -39,6 +39,7 @@ struct rmap_group {
 
 void rmap_group_form(struct rmap_group *group, unsigned int nr);
 void rmap_group_walk(struct rmap_group *group);
+void rmap_group_walk_locked(struct rmap_group *group);
 
 /**
  * struct rmap_tally - mappings counted, not yet in the statistics

@@ -4,6 +4,7 @@
  *
  *	migration entry	 --rmap_restore()-->	     present, or a device's entry
  *			 --rmap_restore_folios()-->  for many folios
+ *			 --rmap_restore_parts()-->   for the parts of one that was split
  *
  *	entry: decoded -> another frame, less what is no longer true -> encoded
  *	      (the mapping is counted before anybody can see it)
@@ -300,4 +301,142 @@ void rmap_restore_folios(struct folio **src, struct folio **dst, unsigned int nr
 		else
 			rmap_restore(src[i], dst[i], 0);
 	}
+}
+
+/* --- the parts of a folio that was split ------------------------------------------------ */
+
+/**
+ * struct restore_parts - parts that lie in a row, in memory and in their mapping
+ * @group: their walk
+ * @page: the first page
+ * @nr: pages of all parts together
+ * @zero: as in struct restore
+ */
+struct restore_parts {
+	struct rmap_group group;
+	struct page *page;
+	unsigned long nr;
+	bool zero;
+};
+
+/* Parts of one page each. The entry is made once, and counted on. */
+static void restore_small_parts(struct rmap_run *run, struct pte_leaf leaf, bool zero,
+				struct rmap_tally *tally)
+{
+	rmap_t flags = leaf.flags & LEAF_EXCLUSIVE ? RMAP_EXCLUSIVE : RMAP_NONE;
+	struct vm_area_struct *vma = run->at.vma;
+	struct page *end = run->page + run->nr;
+	pte_t pte = restore_entry(leaf, page_folio(run->page), vma, run->page);
+
+	for (; run->page < end; run->page++, run->at.pte++, run->at.address += PAGE_SIZE) {
+		run->folio = (struct folio *)run->page;
+		if (!(zero && restore_zero(run, leaf))) {
+			folio_ref_inc(run->folio);
+			rmap_count_in(tally, run->folio, run->page, 1, vma, run->at.address,
+				      flags);
+			set_pte_at(vma->vm_mm, run->at.address, run->at.pte, pte);
+			update_mmu_cache(vma, run->at.address, run->at.pte);
+			trace_remove_migration_pte(run->at.address, pte_val(pte), 0);
+		}
+		pte = pte_next_pfn(pte);
+	}
+}
+
+/* Larger ones, perhaps not all of the first and of the last. */
+static void restore_large_parts(struct rmap_run *run, struct pte_leaf leaf,
+				struct rmap_tally *tally)
+{
+	unsigned long left = run->nr;
+
+	while (left) {
+		run->folio = page_folio(run->page);
+		run->nr = folio_nr_pages(run->folio) - folio_page_idx(run->folio, run->page);
+		run->nr = min(run->nr, left);
+		restore_ptes(run, run->folio, leaf, tally);
+		restore_mlock(run->folio, run->at.vma, run->nr);
+		left -= run->nr;
+		run->page += run->nr;
+		run->at.pte += run->nr;
+		run->at.address += run->nr * PAGE_SIZE;
+	}
+}
+
+/* Return: how many pages to go on; 0 to look at this entry again. */
+static unsigned long restore_parts_at(const struct restore_parts *rp, struct rmap_table *table,
+				      unsigned long addr, unsigned long end)
+{
+	unsigned long room = min((end - addr) >> PAGE_SHIFT, PTRS_PER_PTE - pte_index(addr));
+	struct page *page = rp->page + linear_page_index(table->vma, addr) - rp->group.first;
+	struct rmap_run run __uninitialized;
+	pte_t *ptep = rmap_table_at(table, addr);
+	unsigned long nr;
+	swp_entry_t entry;
+	struct pte_leaf leaf;
+
+	/* Nothing, or a huge page, which is another one. */
+	if (!ptep)
+		return room;
+	if (!table->locked && unlikely(!rmap_table_lock(table)))
+		return 0;
+	run.pte = ptep_get(ptep);
+	if (!is_swap_pte(run.pte))
+		return 1;
+	entry = pte_to_swp_entry(run.pte);
+	if (!is_migration_entry(entry) || swp_offset_pfn(entry) != page_to_pfn(page))
+		return 1;
+	leaf = pte_leaf_decode_migration(run.pte, entry);
+	nr = pte_run_alike_swp(ptep, run.pte, room);
+	run.at.vma = table->vma;
+	run.at.address = addr;
+	run.at.pte = ptep;
+	run.page = page;
+	run.nr = nr;
+	if (PageCompound(page))
+		restore_large_parts(&run, leaf, &table->tally);
+	else
+		restore_small_parts(&run, leaf, rp->zero, &table->tally);
+	return nr;
+}
+
+static bool restore_parts_visit(struct rmap_group *group, struct vm_area_struct *vma)
+{
+	struct restore_parts *rp = container_of(group, struct restore_parts, group);
+	unsigned long addr = vma_address(vma, group->first, rp->nr);
+	unsigned long left = group->last + 1 - linear_page_index(vma, addr);
+	unsigned long end = min(vma->vm_end, addr + left * PAGE_SIZE);
+	struct rmap_table table;
+
+	rmap_table_init(&table, vma);
+	while (addr < end)
+		addr += restore_parts_at(rp, &table, addr, end) * PAGE_SIZE;
+	rmap_table_leave(&table);
+	if (vma->vm_flags & VM_LOCKED)
+		mlock_drain_local();
+	return true;
+}
+
+/**
+ * rmap_restore_parts - put mappings in the place of migration entries, for parts of a folio
+ * @folio: the first part; or all of it, if it was not split after all
+ * @nr: pages of all parts together
+ * @flags: RMP_USE_SHARED_ZEROPAGE, as for rmap_restore()
+ *
+ * All parts are walked together, entry by entry.
+ *
+ * Context: the parts are locked, and so is their anon_vma; mm/thp alone calls it. Sleeps.
+ */
+void rmap_restore_parts(struct folio *folio, unsigned long nr, int flags)
+{
+	struct restore_parts rp = {
+		.group = { .folios = &folio, .nr = 1, .first = folio_pgoff(folio),
+			   .last = folio_pgoff(folio) + nr - 1, .visit = restore_parts_visit },
+		.page = &folio->page,
+		.nr = nr,
+		.zero = flags & RMP_USE_SHARED_ZEROPAGE,
+	};
+
+	if (folio_nr_pages(folio) == nr)
+		rmap_restore(folio, folio, flags | RMP_LOCKED);
+	else
+		rmap_group_walk_locked(&rp.group);
 }
