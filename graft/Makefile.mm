@@ -20,3 +20,7 @@ endif
 ifdef CONFIG_FOLIAGE_MIGRATE
 obj-y := $(filter-out migrate.o,$(obj-y)) migrate/
 endif
+
+ifdef CONFIG_FOLIAGE_THP
+obj-y := $(filter-out huge_memory.o,$(obj-y)) thp/
+endif
