@@ -11,7 +11,7 @@ from .steps import step
 from .stock import results, run_categories
 
 # Options that others need: off only with these.
-NEEDED_BY = {"CONFIG_FOLIAGE_RMAP": "CONFIG_FOLIAGE_MIGRATE", "CONFIG_FOLIAGE_LRU": "CONFIG_FOLIAGE_MIGRATE"}
+NEEDED_BY = dict.fromkeys(("CONFIG_FOLIAGE_RMAP", "CONFIG_FOLIAGE_LRU"), {"CONFIG_FOLIAGE_MIGRATE", "CONFIG_FOLIAGE_THP"})
 
 
 def build_without(off):
@@ -59,7 +59,7 @@ def options():
         every = re.findall(r"^(CONFIG_FOLIAGE_\w+)=y", f.read(), re.M)
     for option in every:
         if not option.endswith("_KUNIT_TEST"):
-            off = {option, NEEDED_BY.get(option, option)}
+            off = {option} | NEEDED_BY.get(option, set())
             build_without([o for o in every if o in off or o.replace("_KUNIT_TEST", "") in off])
             boots(" and ".join(sorted(off)))
     run_without("all options off", every)

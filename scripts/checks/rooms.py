@@ -14,7 +14,7 @@ RANDOM = {"idle_race", "rmap_stress", "rmap_clean", "rmap_ksm", "rmap_device", "
           "mlock_twice", "migrate_race", "migrate_movable_block", "migrate_zsmalloc", "cases_migrate"}
 # Seconds that a race goes on, where the program's own idea is too long: on the grafted kernel, on the debug kernel.
 ARGS = {"idle_race": ((), ("10",)), "rmap_stress": ((), ("10",)), "proc_race": (("4",), ("4",)),
-        "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",))}
+        "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",)), "thp_race": (("10",), ("10",))}
 # What the guest must be like for some of them.
 OPTIONS = {"migrate_demote": ("--slow-node",), "migrate_interrupts": ("--cpus", "4"),
            "migrate_cma": ("--nodes", "1", "--mem", "2304M", "--append", "hugetlb_cma=0:1G")}
@@ -88,6 +88,18 @@ def migrate():
         "migrate_balloon", "foliage", (script,), options=("--balloon",), inputs=(script,), timeout=900, keep=False)))
 
 
+@step("kernel", "tools")
+def thp():
+    """our tests of transparent huge pages, on the grafted kernel"""
+    room_on("thp", "foliage")
+
+
+@step("debug", "tools")
+def thp_debug():
+    """and on the debug kernel"""
+    room_on("thp", "debug")
+
+
 @step("debug", "tools")
 def migrate_debug():
     """and on the debug kernel, which must be silent"""
@@ -158,6 +170,22 @@ def tables():
                      for k in ("stock", "foliage", "debug")]
     verdict = same_lines(stock(stocks), 7000, lambda l: l.split(":")[0])
     together(*[lambda g=g: judge(f"tables on {g.kernel}", g, verdict) for g in ours])
+
+
+# What stock does otherwise, and our tests ask for by itself: a dirty PMD that becomes entries, or is moved, makes them
+# soft-dirty; a locked folio loses its mark when it is split or moved; mlock() of what is there marks nothing.
+THP_OTHERWISE = {f"clean {e}" for e in ("ro_part", "drop_part", "unmap_part", "lock_part", "migrate")} | {
+    "free lock_part", "locked split_4", "locked migrate"}
+
+
+@step("kernel", "stock", "tools")
+def thp_table():
+    """each state of a huge page and what happens to it: the same as on stock"""
+    program = f"{SELFTESTS}/thp_table"
+    stocks, ours = [Guest(f"thp_table-{k}", k, (program,), inputs=(program,), timeout=900, ok=(0,))
+                    for k in ("stock", "foliage")]
+    judge("states of huge pages", ours, same_lines(
+        stock(stocks), 400, lambda l: "" if l.split(":")[0] in THP_OTHERWISE else l.split(":")[0]))
 
 
 @step("kernel", "stock", "tools")
