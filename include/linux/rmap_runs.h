@@ -10,6 +10,8 @@
 /* With FOLIAGE_RMAP only; without it, nobody calls it. */
 void rmap_restore(struct folio *src, struct folio *dst, int flags);
 void rmap_restore_parts(struct folio *folio, unsigned long nr, int flags);
+void rmap_pmd_to_ptes(struct folio *folio, struct vm_area_struct *vma, unsigned long address,
+		      bool exclusive);
 
 #ifdef CONFIG_FOLIAGE_RMAP
 

@@ -26,6 +26,7 @@
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/rmap.h>
+#include <linux/rmap_runs.h>
 
 #include "../internal.h"
 #include "group.h"
@@ -223,6 +224,52 @@ void folio_add_anon_rmap_pmd(struct folio *folio, struct page *page, struct vm_a
 		SetPageAnonExclusive(page);
 	count_check_exclusive(folio, page, folio_nr_pages(folio));
 	count_mlock(folio, vma);
+}
+
+/* Nobody else counts mappings of a folio that is mapped once, and by us: nothing is atomic. */
+static void count_exclusive_to_ptes(struct folio *folio, int nr)
+{
+	struct page *page = &folio->page, *end = page + nr;
+
+	for (; page < end; page++) {
+		atomic_set(&page->_mapcount, 0);
+		SetPageAnonExclusive(page);
+	}
+	atomic_set(&folio->_large_mapcount, nr - 1);
+	atomic_set(&folio->_entire_mapcount, -1);
+	atomic_set(&folio->_nr_pages_mapped, nr);
+	count_huge(folio, -nr);
+}
+
+/**
+ * rmap_pmd_to_ptes - a PMD that maps an anonymous folio becomes entries that map its pages
+ * @folio: the folio
+ * @vma: the VMA
+ * @address: where the folio is mapped
+ * @exclusive: is it this process's alone?
+ *
+ * What folio_add_anon_rmap_ptes() and folio_remove_rmap_pmd() come to, in one pass, and with
+ * statistics told only where they change. The references of the entries are the caller's task.
+ *
+ * Context: the PMD is locked, and invalid.
+ */
+void rmap_pmd_to_ptes(struct folio *folio, struct vm_area_struct *vma, unsigned long address,
+		      bool exclusive)
+{
+	struct page *page = &folio->page;
+	int nr = folio_nr_pages(folio);
+	struct mapped added, removed;
+
+	__folio_rmap_sanity_checks(folio, page, nr, RMAP_LEVEL_PMD);
+	count_check_anon(folio, page, vma, address);
+	if (exclusive) {
+		count_exclusive_to_ptes(folio, nr);
+	} else {
+		added = count_add_ptes(folio, page, nr);
+		removed = count_remove_pmd(folio);
+		count_stats(folio, added.pages - removed.pages, -removed.huge);
+	}
+	munlock_vma_folio(folio, vma);
 }
 
 /*

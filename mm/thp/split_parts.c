@@ -153,18 +153,19 @@ static void part_drop(struct thp_split *s, struct folio *part)
 static void part_store(struct thp_split *s, struct xarray *i_pages, pgoff_t index,
 		       unsigned long nr)
 {
-	XA_STATE(xas, i_pages, index);
+	XA_STATE(xas, i_pages, index + nr);
 	unsigned long i;
 
 	for_each_tail(i, s, nr) {
+		/* Then all that follow are so, too. */
 		if (part_is_beyond(s, i)) {
 			part_drop(s, page_folio(folio_page(s->folio, i)));
 			continue;
 		}
 		if (s->new_order)
 			xas_set_order(&xas, index + i, s->new_order);
-		else
-			xas_set(&xas, index + i);
+		else if (i > nr)
+			xas_next(&xas);
 		xas_store(&xas, folio_page(s->folio, i));
 	}
 }

@@ -23,6 +23,7 @@
 #include <linux/mm_inline.h>
 #include <linux/mmu_notifier.h>
 #include <linux/rmap.h>
+#include <linux/rmap_runs.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 
@@ -98,15 +99,13 @@ static void split_migrating(struct thp_table *t)
 /* One mapping becomes 512, with as many references. */
 static void split_mapped(struct thp_table *t, struct folio *folio, struct pte_leaf leaf)
 {
-	rmap_t flags = leaf.flags & LEAF_EXCLUSIVE ? RMAP_EXCLUSIVE : RMAP_NONE;
 	struct page *page = pfn_to_page(leaf.number);
 
 	folio_ref_add(folio, HPAGE_PMD_NR - 1);
-	folio_add_anon_rmap_ptes(folio, page, HPAGE_PMD_NR, t->vma, t->addr, flags);
 	table_begin(t);
 	set_ptes(t->vma->vm_mm, t->addr, t->ptep, pte_leaf_map(&leaf, t->vma, page),
 		 HPAGE_PMD_NR);
-	folio_remove_rmap_pmd(folio, page, t->vma);
+	rmap_pmd_to_ptes(folio, t->vma, t->addr, leaf.flags & LEAF_EXCLUSIVE);
 	table_end(t);
 }
 

@@ -210,7 +210,7 @@ static bool scan_by_entry(const struct pagemap_scan *s)
 /* How many entries from the first one, which is present, say the same as it? */
 static __always_inline unsigned long scan_alike(pte_t pte, pte_t *ptep, const pte_t *end)
 {
-	const bool protected = pte_uffd_wp(pte), dirty = pte_soft_dirty(pte);
+	const int protected = pte_uffd_wp(pte), dirty = pte_soft_dirty(pte);
 	pte_t *first = ptep;
 
 	for (ptep++; ptep < end; ptep++) {
