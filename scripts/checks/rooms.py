@@ -11,7 +11,7 @@ from .steps import step
 
 # These do something else each time, so they are run each time.
 RANDOM = {"idle_race", "rmap_stress", "rmap_clean", "rmap_ksm", "rmap_device", "rmap_hugetlb", "proc_race", "lru_race",
-          "mlock_twice", "migrate_race", "migrate_movable_block", "migrate_zsmalloc", "cases_migrate"}
+          "mlock_twice", "migrate_race", "migrate_movable_block", "migrate_zsmalloc", "cases_migrate", "cases_damon"}
 # Seconds that a race goes on, where the program's own idea is too long: on the grafted kernel, on the debug kernel.
 ARGS = {"idle_race": ((), ("10",)), "rmap_stress": ((), ("10",)), "proc_race": (("4",), ("4",)),
         "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",)), "thp_race": (("10",), ("10",))}
