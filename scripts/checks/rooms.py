@@ -17,6 +17,7 @@ ARGS = {"idle_race": ((), ("10",)), "rmap_stress": ((), ("10",)), "proc_race": (
         "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",)), "thp_race": (("10",), ("10",))}
 # What the guest must be like for some of them.
 OPTIONS = {"migrate_demote": ("--slow-node",), "migrate_interrupts": ("--cpus", "4"),
+           "cases_fuse": ("--nodes", "1", "--mem", "1G"),
            "migrate_cma": ("--nodes", "1", "--mem", "2304M", "--append", "hugetlb_cma=0:1G")}
 # Allocations that fail: only the debug kernel has that.
 ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc"}
