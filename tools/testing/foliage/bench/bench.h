@@ -193,6 +193,7 @@ void pagemap_read_hole(struct bench *b);
 void pagemap_read_one(struct bench *b);
 void pagemap_hold(struct bench *b);
 void scan_written(struct bench *b);
+void scan_present(struct bench *b);
 void scan_hold(struct bench *b);
 void watch_types(struct bench *b);
 void watch_wss(struct bench *b);

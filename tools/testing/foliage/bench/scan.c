@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * PAGEMAP_SCAN as a tracker of writes uses it: 1 GiB, one page in 64 written since the last time,
- * which ones is asked and they are write-protected again. What is tracked is always 1 GiB.
+ * which ones is asked and they are write-protected again. What is tracked is always 1 GiB. And as
+ * one uses it who wants to know what is there.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -32,6 +33,7 @@ struct pm_scan_arg {
 
 #define PAGEMAP_SCAN		_IOWR('f', 16, struct pm_scan_arg)
 #define PAGE_IS_WRITTEN		(1 << 1)
+#define PAGE_IS_PRESENT		(1 << 3)
 #define PAGE_IS_SWAPPED		(1 << 4)
 #define PM_SCAN_WP_MATCHING	(1 << 0)
 #endif
@@ -93,6 +95,29 @@ void scan_written(struct bench *b)
 	close(track);
 	close(fd);
 	free(vec);
+	region_free(&r);
+}
+
+/* All pages match and make one region, and none is asked whether it is a file's. */
+void scan_present(struct bench *b)
+{
+	struct region r = region_new(b, b->op->size);
+	struct page_region vec = { 0 };
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg), .start = (uintptr_t)r.mem,
+		.end = (uintptr_t)r.mem + r.len, .vec = (uintptr_t)&vec, .vec_len = 1,
+		.category_mask = PAGE_IS_PRESENT, .return_mask = PAGE_IS_PRESENT,
+	};
+	int fd = open_file("/proc/self/pagemap", O_RDONLY);
+	long n;
+
+	meter_begin(b);
+	n = must(ioctl(fd, PAGEMAP_SCAN, &arg));
+	meter_end(b, r.len / PAGE);
+	if (n != 1 || vec.start != arg.start || vec.end != arg.end ||
+	    vec.categories != PAGE_IS_PRESENT)
+		fail("pages that are present were not found");
+	close(fd);
 	region_free(&r);
 }
 
