@@ -251,8 +251,8 @@ static void wp_reuse(struct vm_fault *vmf)
 }
 
 /*
- * Make the page exclusive if it can be. False, and the PMD still locked, if it is shared; *@changed,
- * and not locked, if the PMD is another one by now.
+ * Make the page exclusive if it can be. False, and the PMD still locked, if it is shared; not
+ * locked, and *@changed, if the PMD is another one by now.
  */
 static bool wp_make_exclusive(struct vm_fault *vmf, struct page *page, bool *changed)
 {

@@ -62,10 +62,12 @@ static int __init start(void)
 	return start_stop_khugepaged();
 }
 
-static const struct step {
+struct step {
 	int (*init)(void);
 	void (*exit)(void);
-} steps[] __initconst = {
+};
+
+static const struct step steps[] __initconst = {
 	{ sysfs_up, sysfs_down },
 	{ khugepaged_init, khugepaged_destroy },
 	{ thp_zero_init, thp_zero_exit },
@@ -78,11 +80,10 @@ static int __init thp_init(void)
 	unsigned int i;
 	int err = 0;
 
-	if (!has_transparent_hugepage()) {
+	if (!has_transparent_hugepage() || WARN_ON(HPAGE_PMD_ORDER > MAX_PAGE_ORDER)) {
 		transparent_hugepage_flags = BIT(TRANSPARENT_HUGEPAGE_UNSUPPORTED);
 		return -EINVAL;
 	}
-	MAYBE_BUILD_BUG_ON(HPAGE_PMD_ORDER > MAX_PAGE_ORDER);
 	thp_sizes_default();
 	for (i = 0; i < ARRAY_SIZE(steps) && !err; i++)
 		err = steps[i].init();

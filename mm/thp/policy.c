@@ -36,7 +36,7 @@ static unsigned long orders_of_kind(struct vm_area_struct *vma)
 	return THP_ORDERS_ALL_FILE_DEFAULT;
 }
 
-/* Those of which an aligned one fits before the VMA's end; the largest first, as smaller fit then. */
+/* Those of which an aligned one fits before the VMA's end; if one does, smaller ones do. */
 static unsigned long orders_that_fit(struct vm_area_struct *vma, unsigned long orders)
 {
 	int order = highest_order(orders);

@@ -120,7 +120,8 @@ static int __init boot_anon(char *text)
 	if (text)
 		copy = memblock_alloc(strlen(text) + 1, SMP_CACHE_BYTES);
 	if (copy) {
-		rest = strcpy(copy, text);
+		strscpy(copy, text, strlen(text) + 1);
+		rest = copy;
 		do {
 			part = strsep(&rest, ";");
 			good = boot_sizes(part, chosen);
@@ -229,17 +230,22 @@ static const struct attribute_group control_group = {
 
 DEFINE_PER_CPU(struct mthp_stat, mthp_stats);
 
+/* Of which folios something is counted. Files in memory are swapped, too. */
+enum size_kind {
+	OF_ANON = 1,
+	OF_FILES = 2,
+	OF_EITHER = OF_ANON | OF_FILES,
+	OF_SWAPPED = IS_ENABLED(CONFIG_SHMEM) ? OF_EITHER : OF_ANON,
+};
+
 /* A counter's file. */
 struct size_stat {
 	struct kobj_attribute attr;
 	enum mthp_stat_item item;
-	struct {
-		bool anon;
-		bool file;
-	} of;
+	enum size_kind of;
 };
 
-/* Up on one CPU and down on another: the sum may be below zero for a moment, but not for a reader. */
+/* Up on one CPU and down on another: what is below zero for a moment is shown as zero. */
 static ssize_t stat_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
 {
 	const struct size_stat *stat = container_of(attr, struct size_stat, attr);
@@ -251,34 +257,28 @@ static ssize_t stat_show(struct kobject *kobj, struct kobj_attribute *attr, char
 	return sysfs_emit(buf, "%ld\n", max(sum, 0L));
 }
 
-#define SIZE_STAT(file_name, what, ...)								\
+#define SIZE_STAT(file_name, what, kind)							\
 	static struct size_stat stat_##file_name = {						\
 		.attr = __ATTR(file_name, 0444, stat_show, NULL),				\
 		.item = MTHP_STAT_##what,							\
-		.of = { __VA_ARGS__ },								\
+		.of = kind,									\
 	}
 
-#define ANON		true, false
-#define FILES		false, true
-#define EITHER		true, true
-/* Files in memory are swapped, too. */
-#define SWAPPED		true, IS_ENABLED(CONFIG_SHMEM)
-
-SIZE_STAT(anon_fault_alloc, ANON_FAULT_ALLOC, ANON);
-SIZE_STAT(anon_fault_fallback, ANON_FAULT_FALLBACK, ANON);
-SIZE_STAT(anon_fault_fallback_charge, ANON_FAULT_FALLBACK_CHARGE, ANON);
-SIZE_STAT(swpout, SWPOUT, SWAPPED);
-SIZE_STAT(swpout_fallback, SWPOUT_FALLBACK, SWAPPED);
+SIZE_STAT(anon_fault_alloc, ANON_FAULT_ALLOC, OF_ANON);
+SIZE_STAT(anon_fault_fallback, ANON_FAULT_FALLBACK, OF_ANON);
+SIZE_STAT(anon_fault_fallback_charge, ANON_FAULT_FALLBACK_CHARGE, OF_ANON);
+SIZE_STAT(swpout, SWPOUT, OF_SWAPPED);
+SIZE_STAT(swpout_fallback, SWPOUT_FALLBACK, OF_SWAPPED);
 #ifdef CONFIG_SHMEM
-SIZE_STAT(shmem_alloc, SHMEM_ALLOC, FILES);
-SIZE_STAT(shmem_fallback, SHMEM_FALLBACK, FILES);
-SIZE_STAT(shmem_fallback_charge, SHMEM_FALLBACK_CHARGE, FILES);
+SIZE_STAT(shmem_alloc, SHMEM_ALLOC, OF_FILES);
+SIZE_STAT(shmem_fallback, SHMEM_FALLBACK, OF_FILES);
+SIZE_STAT(shmem_fallback_charge, SHMEM_FALLBACK_CHARGE, OF_FILES);
 #endif
-SIZE_STAT(split, SPLIT, EITHER);
-SIZE_STAT(split_failed, SPLIT_FAILED, EITHER);
-SIZE_STAT(split_deferred, SPLIT_DEFERRED, ANON);
-SIZE_STAT(nr_anon, NR_ANON, ANON);
-SIZE_STAT(nr_anon_partially_mapped, NR_ANON_PARTIALLY_MAPPED, ANON);
+SIZE_STAT(split, SPLIT, OF_EITHER);
+SIZE_STAT(split_failed, SPLIT_FAILED, OF_EITHER);
+SIZE_STAT(split_deferred, SPLIT_DEFERRED, OF_ANON);
+SIZE_STAT(nr_anon, NR_ANON, OF_ANON);
+SIZE_STAT(nr_anon_partially_mapped, NR_ANON_PARTIALLY_MAPPED, OF_ANON);
 
 static struct attribute *stat_attrs[] = {
 	&stat_anon_fault_alloc.attr.attr,
@@ -303,8 +303,8 @@ static umode_t stat_mode(struct kobject *kobj, struct attribute *attr, int n)
 {
 	const struct size_stat *stat = container_of(attr, struct size_stat, attr.attr);
 
-	return (stat->of.anon && size_is(kobj, THP_ORDERS_ALL_ANON)) ||
-	       (stat->of.file && size_is(kobj, THP_ORDERS_ALL_FILE_DEFAULT)) ? attr->mode : 0;
+	return (stat->of & OF_ANON && size_is(kobj, THP_ORDERS_ALL_ANON)) ||
+	       (stat->of & OF_FILES && size_is(kobj, THP_ORDERS_ALL_FILE_DEFAULT)) ? attr->mode : 0;
 }
 
 static const struct attribute_group stat_group = {

@@ -275,10 +275,10 @@ static int split_folio_steps(struct thp_split *s)
  * the file. Of anonymous memory, pages of zeroes are freed, and the zero page is mapped instead.
  *
  * Context: the folio is locked, and the caller has one reference of it. Sleeps.
- * Return: 0; -EINVAL for an order that cannot be; -EBUSY for the huge zero folio, during write-back,
- * when the file system does not release what is private to it, when nobody maps it any more, when
- * it was truncated; -EAGAIN when somebody has a reference, such as a pin; -ENOMEM. On error the
- * folio is as it was.
+ * Return: 0; -EINVAL for an order that cannot be; -EBUSY for the huge zero folio, during
+ * write-back, when the file system does not release what is private to it, when nobody maps it
+ * any more, when it was truncated; -EAGAIN when somebody has a reference, such as a pin; -ENOMEM.
+ * On error the folio is as it was.
  */
 int split_huge_page_to_list_to_order(struct page *page, struct list_head *list,
 				     unsigned int new_order)
@@ -291,8 +291,7 @@ int split_huge_page_to_list_to_order(struct page *page, struct list_head *list,
 	struct mem_cgroup *memcg;
 	int err;
 
-	VM_BUG_ON_FOLIO(!folio_test_locked(folio), folio);
-	VM_BUG_ON_FOLIO(!folio_test_large(folio), folio);
+	VM_WARN_ON_FOLIO(!folio_test_locked(folio) || !folio_test_large(folio), folio);
 	/* What the page cache's tree needs is charged to whom the folio is. */
 	memcg = set_active_memcg(folio_memcg(folio));
 	err = split_folio_steps(&s);

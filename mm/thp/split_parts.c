@@ -9,7 +9,7 @@
  *		 | in the place of the folio in the page cache or swap cache
  *		 | onto the LRU list, all at once
  *		 v
- *	parts	with references		of the cache, and of this split or of whom they are mapped by
+ *	parts	with references		of the cache, and of this split
  *
  * Nobody reaches a part before all of this is done: so lists and trees are locked only for the
  * moment in which the parts enter them. Who finds a frozen folio in the page cache tries again
@@ -54,7 +54,7 @@
 #endif
 
 /**
- * struct parting - what is the same for all parts
+ * struct parting - what is the same for all parts; the first is the folio itself
  * @flags: of the pages they begin with
  * @nr: pages of a part
  * @cpupid: who used the folio last
@@ -70,9 +70,6 @@ struct parting {
 	bool idle;
 	bool poisoned;
 };
-
-/* Its parts, but the first, which the folio itself becomes. */
-#define for_each_tail(i, s, nr)	for ((i) = (nr); (i) < thp_split_pages(s); (i) += (nr))
 
 static void part_note_poison(const struct parting *p, struct folio *part)
 {
@@ -156,7 +153,7 @@ static void part_store(struct thp_split *s, struct xarray *i_pages, pgoff_t inde
 	XA_STATE(xas, i_pages, index + nr);
 	unsigned long i;
 
-	for_each_tail(i, s, nr) {
+	for (i = nr; i < thp_split_pages(s); i += nr) {
 		/* Then all that follow are so, too. */
 		if (part_is_beyond(s, i)) {
 			part_drop(s, page_folio(folio_page(s->folio, i)));
@@ -213,7 +210,7 @@ static void part_onto_list(struct thp_split *s, const struct parting *p)
 	unsigned long i;
 
 	VM_WARN_ON_ONCE_FOLIO(folio_test_lru(s->folio), s->folio);
-	for_each_tail(i, s, p->nr)
+	for (i = p->nr; i < thp_split_pages(s); i += p->nr)
 		list_add_tail(&folio_page(s->folio, i)->lru, s->list);
 	part_head(s, p);
 }
@@ -226,7 +223,7 @@ static void part_link(struct thp_split *s, const struct parting *p, struct list_
 {
 	unsigned long i;
 
-	for_each_tail(i, s, p->nr) {
+	for (i = p->nr; i < thp_split_pages(s); i += p->nr) {
 		struct page *page = folio_page(s->folio, i);
 
 		if (p->flags & BIT(PG_unevictable))
@@ -251,7 +248,7 @@ static void part_onto_lru(struct thp_split *s, const struct parting *p)
 	part_link(s, p, &parts);
 	lruvec = folio_lruvec_lock_irq(folio);
 	if (folio->flags & INHERITED_LRU) {
-		for_each_tail(i, s, p->nr)
+		for (i = p->nr; i < thp_split_pages(s); i += p->nr)
 			set_mask_bits(&folio_page(folio, i)->flags, 0,
 				      folio->flags & INHERITED_LRU);
 	}
@@ -272,7 +269,7 @@ static void part_unfreeze(struct thp_split *s, unsigned long nr)
 	int refs = 1 + (s->cached ? nr : 0);
 	unsigned long i;
 
-	for_each_tail(i, s, nr) {
+	for (i = nr; i < thp_split_pages(s); i += nr) {
 		int dropped = part_is_beyond(s, i) ? nr : 0;
 
 		page_ref_unfreeze(folio_page(s->folio, i), refs - dropped + !!s->list);
@@ -304,7 +301,7 @@ void thp_part(struct thp_split *s)
 	/* Before a part can be on a list, which is its memcg's. */
 	split_page_memcg(&folio->page, s->order, s->new_order);
 	ClearPageHasHWPoisoned(&folio->page);
-	for_each_tail(i, s, p.nr)
+	for (i = p.nr; i < thp_split_pages(s); i += p.nr)
 		part_tail(s, &p, i);
 	if (s->mapping)
 		part_file(s, p.nr);

@@ -8,8 +8,8 @@
  *	a PMD of			counted out	counters	table	reference
  *	device or PFNs			-		-		(1)	-
  *	the huge zero folio		-		-		freed	of the mm, at exit
- *	an anonymous folio		yes		anon		freed	when TLBs are flushed
- *	a file's folio			yes, dirty kept	file, shmem	(1)	when TLBs are flushed
+ *	an anonymous folio		yes		anon		freed	after the flush
+ *	a file's folio			yes, dirty kept	file, shmem	(1)	after the flush
  *	one being moved			-		as the folio's	as the	-
  *							kind says	kind
  *

@@ -201,7 +201,7 @@ static __always_inline pte_t *scan_skip(pte_t *ptep, const pte_t *end)
 	return ptep;
 }
 
-/* Do entries that say the same of themselves belong to the same categories, whatever their pages are? */
+/* Do entries that say the same belong to the same categories, whatever their pages are? */
 static bool scan_by_entry(const struct pagemap_scan *s)
 {
 	return !(s->asked & (PAGE_IS_FILE | PAGE_IS_PFNZERO));
@@ -257,7 +257,8 @@ static int scan_ptes(struct pagemap_scan *s, struct vm_area_struct *vma, pte_t *
 		     unsigned long addr, unsigned long end)
 {
 	pte_t *last = start + ((end - addr) >> PAGE_SHIFT), *ptep = start;
-	const bool skips = scan_wants_written(s), by_entry = scan_by_entry(s);
+	/* Written pages are few, and rarely beside each other. */
+	const bool skips = scan_wants_written(s), by_entry = !skips && scan_by_entry(s);
 	unsigned long nr;
 	int err = 0;
 

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../kselftest.h"
 #include "foliage.h"
 
 #ifndef MADV_COLLAPSE

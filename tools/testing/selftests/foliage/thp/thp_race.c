@@ -53,16 +53,28 @@ static void check(struct worker *w, const char *after)
 	}
 }
 
-static void write_some(struct worker *w, size_t first, size_t nr)
+/* Where an operation takes place. */
+struct part {
+	size_t first;
+	size_t nr;
+	char *at;
+	size_t len;
+};
+
+static void op_write(struct worker *w, const struct part *p)
 {
-	for (size_t i = first; i < first + nr; i++) {
+	for (size_t i = p->first; i < p->first + p->nr; i++) {
 		*(volatile uint64_t *)(w->p + i * PAGE) = i + 1;
 		*(volatile uint64_t *)(w->p + i * PAGE + PAGE - 8) = ~(i + 1);
 		w->model[i] = 1;
 	}
 }
 
-static void fork_some(struct worker *w)
+static void op_read(struct worker *w, const struct part *p)
+{
+}
+
+static void op_fork(struct worker *w, const struct part *p)
 {
 	pid_t pid = fork();
 
@@ -75,15 +87,28 @@ static void fork_some(struct worker *w)
 		waitpid(pid, NULL, 0);
 }
 
-static void move_some(struct worker *w)
+static void op_drop(struct worker *w, const struct part *p)
 {
-	void *at = w->p + pick(w, PAGES) * PAGE;
-	int node = pick(w, 2), status;
-
-	syscall(SYS_move_pages, 0, 1, &at, &node, &status, 2);
+	if (!madvise(p->at, p->len, MADV_DONTNEED))
+		memset(w->model + p->first, 0, p->nr);
 }
 
-static void remap(struct worker *w)
+/* A page that was not written since may be what it was, or zeroes. */
+static void op_free(struct worker *w, const struct part *p)
+{
+	if (madvise(p->at, p->len, MADV_FREE))
+		return;
+	for (size_t i = p->first; i < p->first + p->nr; i++)
+		w->model[i] = w->model[i] ? 2 : 0;
+}
+
+static void op_protect(struct worker *w, const struct part *p)
+{
+	mprotect(p->at, p->len, PROT_READ);
+	mprotect(p->at, p->len, RW);
+}
+
+static void op_remap(struct worker *w, const struct part *p)
 {
 	char *q = thp_room(PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
@@ -96,43 +121,64 @@ static void remap(struct worker *w)
 	w->p = q;
 }
 
-enum op { WRITE, READ, FORK, DROP, FREE, PROTECT, REMAP, COLLAPSE, SPLIT, MOVE, COLD, OUT, LOCK, SOFT, NR_OPS };
-static const char *const names[] = { "write", "read", "fork", "MADV_DONTNEED", "MADV_FREE", "mprotect", "mremap",
-	"MADV_COLLAPSE", "split", "move_pages", "MADV_COLD", "MADV_PAGEOUT", "mlock", "clear_refs" };
-
-static void one(struct worker *w, enum op op)
+static void op_collapse(struct worker *w, const struct part *p)
 {
-	size_t first = pick(w, 4) ? pick(w, PAGES) : 0, nr = pick(w, 4) ? 1 + pick(w, PAGES - first) : PAGES - first;
-	char *at = w->p + first * PAGE;
+	madvise(w->p, HUGE, MADV_COLLAPSE);
+}
 
-	switch (op) {
-	case WRITE: write_some(w, first, nr); break;
-	case READ: break;
-	case FORK: fork_some(w); break;
-	case DROP:
-		if (!madvise(at, nr * PAGE, MADV_DONTNEED))
-			memset(w->model + first, 0, nr);
-		break;
-	case FREE:
-		/* A page that was not written since may be what it was, or zeroes. */
-		if (!madvise(at, nr * PAGE, MADV_FREE))
-			for (size_t i = first; i < first + nr; i++)
-				w->model[i] = w->model[i] ? 2 : 0;
-		break;
-	case PROTECT:
-		mprotect(at, nr * PAGE, PROT_READ);
-		mprotect(at, nr * PAGE, RW);
-		break;
-	case REMAP: remap(w); break;
-	case COLLAPSE: madvise(w->p, HUGE, MADV_COLLAPSE); break;
-	case SPLIT: split_range(at, nr, (int)(pick(w, 8) + 1) & ~1); break;
-	case MOVE: move_some(w); break;
-	case COLD: madvise(at, nr * PAGE, MADV_COLD); break;
-	case OUT: madvise(at, nr * PAGE, MADV_PAGEOUT); break;
-	case LOCK: mlock(at, nr * PAGE); munlock(at, nr * PAGE); break;
-	case SOFT: write_text("/proc/self/clear_refs", pick(w, 2) ? "4" : "1"); break;
-	default: break;
-	}
+static void op_split(struct worker *w, const struct part *p)
+{
+	split_range(p->at, p->nr, (int)(pick(w, 8) + 1) & ~1);
+}
+
+static void op_move(struct worker *w, const struct part *p)
+{
+	int node = pick(w, 2), status;
+	void *at = p->at;
+
+	syscall(SYS_move_pages, 0, 1, &at, &node, &status, 2);
+}
+
+static void op_cold(struct worker *w, const struct part *p)
+{
+	madvise(p->at, p->len, MADV_COLD);
+}
+
+static void op_out(struct worker *w, const struct part *p)
+{
+	madvise(p->at, p->len, MADV_PAGEOUT);
+}
+
+static void op_lock(struct worker *w, const struct part *p)
+{
+	mlock(p->at, p->len);
+	munlock(p->at, p->len);
+}
+
+static void op_clear_refs(struct worker *w, const struct part *p)
+{
+	write_text("/proc/self/clear_refs", pick(w, 2) ? "4" : "1");
+}
+
+static const struct {
+	const char *name;
+	void (*call)(struct worker *w, const struct part *p);
+} ops[] = {
+	{ "write", op_write }, { "read", op_read }, { "fork", op_fork }, { "MADV_DONTNEED", op_drop },
+	{ "MADV_FREE", op_free }, { "mprotect", op_protect }, { "mremap", op_remap },
+	{ "MADV_COLLAPSE", op_collapse }, { "split", op_split }, { "move_pages", op_move }, { "MADV_COLD", op_cold },
+	{ "MADV_PAGEOUT", op_out }, { "mlock", op_lock }, { "clear_refs", op_clear_refs },
+};
+
+/* All of it, from somewhere on, or some pages. */
+static struct part pick_part(struct worker *w)
+{
+	struct part p = { .first = pick(w, 4) ? pick(w, PAGES) : 0 };
+
+	p.nr = pick(w, 4) ? 1 + pick(w, PAGES - p.first) : PAGES - p.first;
+	p.at = w->p + p.first * PAGE;
+	p.len = p.nr * PAGE;
+	return p;
 }
 
 static void *work(void *arg)
@@ -141,10 +187,11 @@ static void *work(void *arg)
 
 	w->p = thp_room(PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	while (!stop) {
-		enum op op = pick(w, NR_OPS);
+		unsigned int op = pick(w, ARRAY_SIZE(ops));
+		struct part p = pick_part(w);
 
-		one(w, op);
-		check(w, names[op]);
+		ops[op].call(w, &p);
+		check(w, ops[op].name);
 		__atomic_fetch_add(&rounds, 1, __ATOMIC_RELAXED);
 	}
 	munmap(w->p - HUGE, 3 * HUGE);
@@ -155,14 +202,17 @@ static void *others(void *arg)
 {
 	unsigned int seed = 5;
 
-	(void)arg;
 	while (!stop) {
-		switch (rand_r(&seed) % 4) {
-		case 0: split_write("1"); break;
-		case 1: write_text("/proc/sys/vm/compact_memory", "1"); break;
-		case 2: write_text("/proc/sys/vm/drop_caches", "2"); break;
-		case 3: usleep(20000); break;
-		}
+		unsigned int what = rand_r(&seed) % 4;
+
+		if (what == 0)
+			split_write("1");
+		else if (what == 1)
+			write_text("/proc/sys/vm/compact_memory", "1");
+		else if (what == 2)
+			write_text("/proc/sys/vm/drop_caches", "2");
+		else
+			usleep(20000);
 	}
 	return NULL;
 }

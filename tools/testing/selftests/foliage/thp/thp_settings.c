@@ -27,7 +27,7 @@ static const struct file files[] = {
 	  "always inherit madvise [never]" },
 };
 
-#define NR_FILES (sizeof(files) / sizeof(files[0]))
+#define NR_FILES ARRAY_SIZE(files)
 
 static void setting(const char *name, char *path)
 {
@@ -117,7 +117,7 @@ TEST_F(settings, refused)
 
 	for (i = 0; i < NR_FILES; i++) {
 		ASSERT_TRUE(set(files[i].name, files[i].words[0]));
-		for (b = 0; b < sizeof(bad) / sizeof(bad[0]); b++) {
+		for (b = 0; b < ARRAY_SIZE(bad); b++) {
 			EXPECT_FALSE(set(files[i].name, bad[b])) TH_LOG("%s '%s'", files[i].name, bad[b]);
 			EXPECT_EQ(errno, EINVAL);
 			EXPECT_TRUE(holds(files[i].name, files[i].words[0]));

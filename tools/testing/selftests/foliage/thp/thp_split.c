@@ -214,7 +214,7 @@ TEST_F(split, keeps_flags)
 	ASSERT_EQ(split_range(self->p, PAGES, 0), 0);
 	for (i = 0; i < PAGES; i++) {
 		now = flags_at(self->p + i * PAGE);
-		for (b = 0; b < sizeof(bits) / sizeof(bits[0]); b++)
+		for (b = 0; b < ARRAY_SIZE(bits); b++)
 			ASSERT_EQ(!!(now & KPF(bits[b])), !!(before & KPF(bits[b])))
 				TH_LOG("page %zu, bit %d", i, bits[b]);
 		/* The folio's, or else the mapping's. */
@@ -372,7 +372,7 @@ TEST(refused)
 	char text[9000];
 	size_t i;
 
-	for (i = 0; i < sizeof(einval) / sizeof(einval[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(einval); i++)
 		EXPECT_EQ(split_write(einval[i]), EINVAL) TH_LOG("'%s'", einval[i]);
 	EXPECT_EQ(split_write("99999999,0x0,0x1000"), ESRCH);
 	/* A kernel thread has no memory. */

@@ -265,10 +265,10 @@ static void letters(const char *at, char *out)
 	};
 	uint64_t e = pagemap_of(at), f = e & PM_PRESENT ? flags_at(at) : 0;
 
-	for (size_t i = 0; i < sizeof(entry) / sizeof(entry[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(entry); i++)
 		if (e & entry[i].bit)
 			*out++ = entry[i].c;
-	for (size_t i = 0; i < sizeof(page) / sizeof(page[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(page); i++)
 		if (f & page[i].bit)
 			*out++ = page[i].c;
 	*out = 0;
@@ -287,7 +287,7 @@ static void print_pages(const char *p)
 			printf(" %s*%d", *was ? was : "-", n);
 			n = 0;
 		}
-		strcpy(was, is);
+		memcpy(was, is, sizeof(was));
 		n++;
 	}
 }
@@ -339,8 +339,8 @@ int main(int argc, char **argv)
 	if (syscall(SYS_set_mempolicy, MPOL_BIND, &node0, 64))
 		fail_setup("set_mempolicy");
 	write_text(THP_DIR "enabled", "madvise");
-	for (size_t s = 0; s < sizeof(states) / sizeof(states[0]); s++) {
-		for (size_t e = 0; e < sizeof(events) / sizeof(events[0]); e++) {
+	for (size_t s = 0; s < ARRAY_SIZE(states); s++) {
+		for (size_t e = 0; e < ARRAY_SIZE(events); e++) {
 			if ((argc < 2 || !strcmp(argv[1], states[s].name)) &&
 			    (argc < 3 || !strcmp(argv[2], events[e].name)))
 				line(s, e);
