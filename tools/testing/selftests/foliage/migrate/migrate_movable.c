@@ -579,7 +579,8 @@ TEST_F(movable, compaction_frees_blocks)
 
 #define STALL_PAGES	64L
 #define STALL_DELAY_US	400000L
-#define STALL_ROOM	16384	/* pages: several of the largest free blocks */
+#define STALL_BLOCK	512L	/* pages of a page block */
+#define STALL_ROOM	(32 * STALL_BLOCK)
 
 struct staller {
 	char *p;
@@ -608,34 +609,46 @@ static void *stall_touch(void *arg)
 	return NULL;
 }
 
+/* A process's own pages, on the node of its policy: STALL_ROOM of them, none in a huge page. */
+static char *stall_room(void)
+{
+	char *p = mmap(NULL, STALL_ROOM * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		fail_setup("mmap");
+	madvise(p, STALL_ROOM * PAGE, MADV_NOHUGEPAGE);
+	memset(p, 1, STALL_ROOM * PAGE);
+	return p;
+}
+
+/* Gives back all but one page of each page block. */
+static void stall_holes(char *p)
+{
+	for (long i = 0; i < STALL_ROOM; i += STALL_BLOCK)
+		madvise(p + (i + 1) * PAGE, (STALL_BLOCK - 1) * PAGE, MADV_DONTNEED);
+}
+
 /*
  * Pages of a process and of the driver side by side, so that compaction moves them together. While
  * the driver sleeps in the move of its own, no fault on the others waits for it.
+ *
+ * Compaction moves pages up, and never into a page block that is free as a whole. So there are
+ * blocks with holes on either side: what the allocator gives before and after the pages.
  */
 TEST_F(movable, nobody_waits_for_the_driver)
 {
 	unsigned long mask = 1UL << self->node;
-	struct movable_page *list;
 	struct staller s = {};
-	unsigned long first, last;
+	char *before, *after;
 	pthread_t thread;
 	long moved;
-	size_t n;
 
 	write_text("/proc/sys/vm/drop_caches", "3");
-	/*
-	 * Compaction moves pages up. Those below may have got the highest of all free memory: so that
-	 * is taken first, and free again when they are there.
-	 */
-	movable_spread(STALL_ROOM, self->node, 1);
-	list = movable_pages(&n);
-	first = list[0].number;
-	last = list[n - 1].number;
-	free(list);
+	ASSERT_EQ(syscall(SYS_set_mempolicy, MPOL_BIND, &mask, 64), 0);
+	before = stall_room();
 	s.p = mmap(NULL, STALL_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 		   -1, 0);
 	ASSERT_NE(s.p, MAP_FAILED);
-	ASSERT_EQ(syscall(SYS_set_mempolicy, MPOL_BIND, &mask, 64), 0);
 	madvise(s.p, STALL_PAGES * PAGE, MADV_NOHUGEPAGE);
 	/* In turns. */
 	for (long i = 0; i < STALL_PAGES; i++) {
@@ -643,8 +656,10 @@ TEST_F(movable, nobody_waits_for_the_driver)
 		if (i % 8 == 0)
 			ASSERT_EQ(movable_write("alloc", "1 %d", self->node), 0);
 	}
-	ASSERT_EQ(movable_write("free", "range %lu %lu", first, last), 0);
+	after = stall_room();
 	ASSERT_EQ(syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0), 0);
+	stall_holes(before);
+	stall_holes(after);
 	settle_lru();
 	ASSERT_EQ(movable_write("stat", "0"), 0);
 	ASSERT_EQ(movable_write("delay_us", "%ld", STALL_DELAY_US), 0);
@@ -658,6 +673,8 @@ TEST_F(movable, nobody_waits_for_the_driver)
 	EXPECT_GT(moved, 0);
 	EXPECT_LT(s.longest_us, STALL_DELAY_US * 3 / 4);
 	munmap(s.p, STALL_PAGES * PAGE);
+	munmap(before, STALL_ROOM * PAGE);
+	munmap(after, STALL_ROOM * PAGE);
 }
 
 int main(int argc, char **argv)
