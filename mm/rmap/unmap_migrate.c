@@ -101,8 +101,12 @@ static noinline bool migrate_one(struct folio *folio, struct vm_area_struct *vma
 	if (folio_test_large(folio) && unlikely(folio_test_hugetlb(folio)))
 		return rmap_hugetlb_migrate(folio, vma, addr, arg);
 	/* The split of a folio asks for this: its PMDs become PTEs of migration entries. */
-	if (flags & TTU_SPLIT_HUGE_PMD)
+	if (flags & TTU_SPLIT_HUGE_PMD) {
 		split_huge_pmd_address(vma, addr, true, folio);
+		/* The last mapping: nothing is left to be found in the table. */
+		if (!folio_mapped(folio))
+			return true;
+	}
 	return rmap_unmap_vma(folio, vma, addr, flags, &migrate_op);
 }
 
