@@ -319,16 +319,20 @@ struct restore_parts {
 	bool zero;
 };
 
-/* Parts of one page each. The entry is made once, and counted on. */
-static void restore_small_parts(struct rmap_run *run, struct pte_leaf leaf, bool zero,
-				struct rmap_tally *tally)
+/*
+ * Parts of one page each, until there is a larger one. The entry is made once, and counted on.
+ * Return: how many.
+ */
+static unsigned long restore_small_parts(struct rmap_run *run, struct pte_leaf leaf, bool zero,
+					 struct rmap_tally *tally)
 {
 	rmap_t flags = leaf.flags & LEAF_EXCLUSIVE ? RMAP_EXCLUSIVE : RMAP_NONE;
 	struct vm_area_struct *vma = run->at.vma;
-	struct page *end = run->page + run->nr;
-	pte_t pte = restore_entry(leaf, page_folio(run->page), vma, run->page);
+	struct page *first = run->page, *end = first + run->nr;
+	pte_t pte = restore_entry(leaf, page_folio(first), vma, first);
 
-	for (; run->page < end; run->page++, run->at.pte++, run->at.address += PAGE_SIZE) {
+	for (; run->page < end && !PageCompound(run->page);
+	     run->page++, run->at.pte++, run->at.address += PAGE_SIZE) {
 		run->folio = (struct folio *)run->page;
 		if (!(zero && restore_zero(run, leaf))) {
 			folio_ref_inc(run->folio);
@@ -340,25 +344,21 @@ static void restore_small_parts(struct rmap_run *run, struct pte_leaf leaf, bool
 		}
 		pte = pte_next_pfn(pte);
 	}
+	return run->page - first;
 }
 
-/* Larger ones, perhaps not all of the first and of the last. */
-static void restore_large_parts(struct rmap_run *run, struct pte_leaf leaf,
-				struct rmap_tally *tally)
+/* A larger one, or what room there is for it here. Return: how many pages. */
+static unsigned long restore_large_part(struct rmap_run *run, struct pte_leaf leaf,
+					struct rmap_tally *tally)
 {
-	unsigned long left = run->nr;
+	struct folio *part = page_folio(run->page);
+	unsigned long left = folio_nr_pages(part) - folio_page_idx(part, run->page);
 
-	while (left) {
-		run->folio = page_folio(run->page);
-		run->nr = folio_nr_pages(run->folio) - folio_page_idx(run->folio, run->page);
-		run->nr = min(run->nr, left);
-		restore_ptes(run, run->folio, leaf, tally);
-		restore_mlock(run->folio, run->at.vma, run->nr);
-		left -= run->nr;
-		run->page += run->nr;
-		run->at.pte += run->nr;
-		run->at.address += run->nr * PAGE_SIZE;
-	}
+	run->folio = part;
+	run->nr = pte_run_alike_swp(run->at.pte, run->pte, min(run->nr, left));
+	restore_ptes(run, part, leaf, tally);
+	restore_mlock(part, run->at.vma, run->nr);
+	return run->nr;
 }
 
 /* Return: how many pages to go on; 0 to look at this entry again. */
@@ -369,7 +369,6 @@ static unsigned long restore_parts_at(const struct restore_parts *rp, struct rma
 	struct page *page = rp->page + linear_page_index(table->vma, addr) - rp->group.first;
 	struct rmap_run run __uninitialized;
 	pte_t *ptep = rmap_table_at(table, addr);
-	unsigned long nr;
 	swp_entry_t entry;
 	struct pte_leaf leaf;
 
@@ -385,17 +384,15 @@ static unsigned long restore_parts_at(const struct restore_parts *rp, struct rma
 	if (!is_migration_entry(entry) || swp_offset_pfn(entry) != page_to_pfn(page))
 		return 1;
 	leaf = pte_leaf_decode_migration(run.pte, entry);
-	nr = pte_run_alike_swp(ptep, run.pte, room);
 	run.at.vma = table->vma;
 	run.at.address = addr;
 	run.at.pte = ptep;
 	run.page = page;
-	run.nr = nr;
+	run.nr = room;
 	if (PageCompound(page))
-		restore_large_parts(&run, leaf, &table->tally);
-	else
-		restore_small_parts(&run, leaf, rp->zero, &table->tally);
-	return nr;
+		return restore_large_part(&run, leaf, &table->tally);
+	run.nr = pte_run_alike_swp(ptep, run.pte, room);
+	return restore_small_parts(&run, leaf, rp->zero, &table->tally);
 }
 
 static bool restore_parts_visit(struct rmap_group *group, struct vm_area_struct *vma)

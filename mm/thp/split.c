@@ -23,6 +23,7 @@
 #include <linux/sched/mm.h>
 #include <linux/shmem_fs.h>
 #include <linux/swap.h>
+#include <linux/thp_runs.h>
 #include <linux/vmstat.h>
 
 #include "split.h"
@@ -54,7 +55,7 @@ static int split_check(struct thp_split *s)
 	/* Truncated; or of shmem, and in the swap cache. */
 	if (!folio_test_anon(folio) && !folio->mapping)
 		return -EBUSY;
-	if (!split_order_fits(folio, s->new_order))
+	if (s->step && !split_order_fits(folio, s->new_order))
 		return -EINVAL;
 	if (is_huge_zero_folio(folio)) {
 		pr_warn_ratelimited("the huge zero folio cannot be split\n");
@@ -162,12 +163,18 @@ static void split_map(struct thp_split *s, int flags)
 		rmap_restore_parts(s->folio, thp_split_pages(s), flags);
 }
 
-static void split_count_parts(const struct thp_split *s)
+/* Of anonymous folios of each size there are so many; of single pages nobody asks. */
+static void split_count_parts(struct thp_split *s)
 {
-	if (!folio_test_anon(s->folio))
-		return;
+	unsigned long i, nr = thp_split_pages(s), step;
+
 	mod_mthp_stat(s->order, MTHP_STAT_NR_ANON, -1);
-	mod_mthp_stat(s->new_order, MTHP_STAT_NR_ANON, 1 << (s->order - s->new_order));
+	for (i = 0; i < nr && s->step != 1; i += step) {
+		struct folio *part = page_folio(folio_page(s->folio, i));
+
+		mod_mthp_stat(folio_order(part), MTHP_STAT_NR_ANON, 1);
+		step = folio_nr_pages(part);
+	}
 }
 
 /* From here on it cannot fail. */
@@ -180,7 +187,6 @@ static int split_part(struct thp_split *s)
 	frozen = thp_freeze(s->folio, 1 + (s->cached ? thp_split_pages(s) : 0));
 	if (frozen) {
 		thp_split_to(s, SPLIT_FROZEN);
-		split_count_parts(s);
 		thp_part(s);
 	}
 	preempt_enable();
@@ -188,6 +194,8 @@ static int split_part(struct thp_split *s)
 		split_map(s, 0);
 		return -EAGAIN;
 	}
+	if (folio_test_anon(s->folio))
+		split_count_parts(s);
 	if (s->dropped)
 		shmem_uncharge(s->mapping->host, s->dropped);
 	split_map(s, RMP_USE_SHARED_ZEROPAGE);
@@ -203,14 +211,15 @@ static int split_part(struct thp_split *s)
  */
 static void split_release(struct thp_split *s)
 {
-	unsigned long nr = thp_split_pages(s), part_nr = 1UL << s->new_order, i;
+	unsigned long nr = thp_split_pages(s), i, step;
 	struct folio *keep = page_folio(s->page);
 	struct page *first = &s->folio->page;
 
 	split_let_go(s);
-	for (i = 0; i < nr; i += part_nr) {
+	for (i = 0; i < nr; i += step) {
 		struct folio *part = page_folio(first + i);
 
+		step = s->step ?: folio_nr_pages(part);
 		if (part == keep)
 			continue;
 		folio_unlock(part);
@@ -263,6 +272,23 @@ static int split_folio_steps(struct thp_split *s)
 	return err;
 }
 
+static int split_do(struct thp_split *s)
+{
+	struct folio *folio = s->folio;
+	struct mem_cgroup *memcg;
+	int err;
+
+	VM_WARN_ON_FOLIO(!folio_test_locked(folio) || !folio_test_large(folio), folio);
+	/* What the page cache's tree needs is charged to whom the folio is. */
+	memcg = set_active_memcg(folio_memcg(folio));
+	err = split_folio_steps(s);
+	set_active_memcg(memcg);
+	xas_destroy(&s->xas);
+	if (s->state != SPLIT_NEW)
+		split_count(s, err);
+	return err;
+}
+
 /**
  * split_huge_page_to_list_to_order - split a folio
  * @page: a page of it; the caller's reference and lock are of the part that has it, afterwards
@@ -285,21 +311,39 @@ int split_huge_page_to_list_to_order(struct page *page, struct list_head *list,
 {
 	struct folio *folio = page_folio(page);
 	struct thp_split s = {
-		.folio = folio, .page = page, .list = list,
-		.order = folio_order(folio), .new_order = new_order,
+		.folio = folio, .page = page, .list = list, .order = folio_order(folio),
+		.new_order = new_order, .step = 1UL << new_order,
 	};
-	struct mem_cgroup *memcg;
-	int err;
 
-	VM_WARN_ON_FOLIO(!folio_test_locked(folio) || !folio_test_large(folio), folio);
-	/* What the page cache's tree needs is charged to whom the folio is. */
-	memcg = set_active_memcg(folio_memcg(folio));
-	err = split_folio_steps(&s);
-	set_active_memcg(memcg);
-	xas_destroy(&s.xas);
-	if (s.state != SPLIT_NEW)
-		split_count(&s, err);
-	return err;
+	return split_do(&s);
+}
+
+/**
+ * split_folio_range - split a range of pages off a folio
+ * @folio: the folio, locked and referenced
+ * @first: the first page of the range, counted from the folio's
+ * @nr: its pages
+ *
+ * An anonymous folio is split into parts that are as large as they can be without lying across a
+ * border of the range. Others, and those in the swap cache, are split into pages. The caller's
+ * lock and reference are of the first part, afterwards.
+ *
+ * Context: as for split_huge_page_to_list_to_order().
+ * Return: as there; 0 with nothing done when the range is all of the folio.
+ */
+int split_folio_range(struct folio *folio, unsigned long first, unsigned long nr)
+{
+	struct thp_split s = {
+		.folio = folio, .page = &folio->page, .order = folio_order(folio),
+		.new_order = folio_order(folio) - 1, .first = first, .last = first + nr,
+	};
+
+	VM_WARN_ON_FOLIO(!nr || s.last > folio_nr_pages(folio), folio);
+	if (nr == folio_nr_pages(folio))
+		return 0;
+	if (!folio_test_anon(folio) || folio_test_swapcache(folio))
+		return split_folio(folio);
+	return split_do(&s);
 }
 
 /**

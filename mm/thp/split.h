@@ -15,6 +15,14 @@
  *	RELEASED	the parts are unlocked, but the caller's; VMAs may change
  *
  * Each follows the one above. A split fails before FROZEN, or not at all.
+ *
+ * Of an anonymous folio a range of pages can be what is split off. Then its parts are as large as
+ * they can be without lying across a border of the range:
+ *
+ *	0	4	8	12	16
+ *	[			       ]	folio
+ *		   [	  ]			range
+ *	[      ][ ][][   ][    ][      ]	parts
  */
 #ifndef __MM_THP_SPLIT_H
 #define __MM_THP_SPLIT_H
@@ -40,7 +48,10 @@ enum thp_split_state {
  * @page: the page of it that the caller's reference and lock go to
  * @list: where parts go, each with a reference; NULL: the LRU list that the folio is on
  * @order: of the folio
- * @new_order: of the parts
+ * @new_order: of the parts, or of the largest within the range
+ * @first: the first page of the range across whose borders no part may lie
+ * @last: the page after it
+ * @step: pages of each part, if they are alike and there is no range; else 0
  * @state: how far it is
  * @anon_vma: of anonymous memory, locked for writing and referenced; else NULL
  * @mapping: of a file, its i_mmap locked for reading; else NULL
@@ -55,6 +66,9 @@ struct thp_split {
 	struct list_head *list;
 	unsigned int order;
 	unsigned int new_order;
+	unsigned long first;
+	unsigned long last;
+	unsigned long step;
 	enum thp_split_state state;
 	struct anon_vma *anon_vma;
 	struct address_space *mapping;

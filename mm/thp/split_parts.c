@@ -56,7 +56,7 @@
 /**
  * struct parting - what is the same for all parts; the first is the folio itself
  * @flags: of the pages they begin with
- * @nr: pages of a part
+ * @nr: pages of the first part
  * @cpupid: who used the folio last
  * @young: PG_young, wherever it is kept
  * @idle: PG_idle
@@ -71,11 +71,45 @@ struct parting {
 	bool poisoned;
 };
 
+/*
+ * The order of the part that begins with a page: as large as its place lets it be, and lying in the
+ * range or out of it.
+ */
+static noinline unsigned int part_order_by_range(const struct thp_split *s, unsigned long i)
+{
+	unsigned int order = s->order - 1;
+
+	if (i)
+		order = min(order, __ffs(i));
+	for (; order; order--) {
+		unsigned long end = i + (1UL << order);
+
+		if (end <= s->first || i >= s->last)
+			break;
+		if (i >= s->first && end <= s->last && order <= s->new_order)
+			break;
+	}
+	/* The list of the deferred queue is in the third page. */
+	return order == 1 ? 0 : order;
+}
+
+static __always_inline unsigned int part_order(const struct thp_split *s, unsigned long i)
+{
+	return likely(s->step) ? s->new_order : part_order_by_range(s, i);
+}
+
+/* Where the part behind one that is not the first begins. */
+static __always_inline unsigned long part_next(const struct thp_split *s, unsigned long i)
+{
+	return i + (likely(s->step) ? s->step :
+		    folio_nr_pages((struct folio *)folio_page(s->folio, i)));
+}
+
 static void part_note_poison(const struct parting *p, struct folio *part)
 {
-	unsigned long i;
+	unsigned long i, nr = folio_nr_pages(part);
 
-	for (i = 0; p->poisoned && i < p->nr; i++) {
+	for (i = 0; p->poisoned && i < nr; i++) {
 		if (!PageHWPoison(folio_page(part, i)))
 			continue;
 		folio_set_has_hwpoisoned(part);
@@ -84,7 +118,8 @@ static void part_note_poison(const struct parting *p, struct folio *part)
 }
 
 /* A part that is not the first: pages with nothing of their own but their frames. */
-static void part_tail(struct thp_split *s, const struct parting *p, unsigned long i)
+static __always_inline void part_tail(struct thp_split *s, const struct parting *p, unsigned long i,
+				      unsigned int order)
 {
 	struct page *page = folio_page(s->folio, i);
 	/* No folio until it is no tail any more. */
@@ -101,8 +136,8 @@ static void part_tail(struct thp_split *s, const struct parting *p, unsigned lon
 	/* Flags before the page is found to be a head. */
 	smp_wmb();
 	clear_compound_head(page);
-	if (s->new_order) {
-		prep_compound_page(page, s->new_order);
+	if (order) {
+		prep_compound_page(page, order);
 		folio_set_large_rmappable(part);
 		part_note_poison(p, part);
 	}
@@ -118,11 +153,51 @@ static void part_head(struct thp_split *s, const struct parting *p)
 {
 	struct folio *folio = s->folio;
 
-	if (s->new_order) {
-		folio_set_order(folio, s->new_order);
+	if (p->nr > 1) {
+		folio_set_order(folio, ilog2(p->nr));
 		part_note_poison(p, folio);
 	} else {
 		ClearPageCompound(&folio->page);
+	}
+}
+
+/* --- accounts --------------------------------------------------------------------------- */
+
+/*
+ * What the memcg and the profile of allocations know of the folio, each part gets from the one that
+ * it was a half of, which comes before it. Before a part can be on a list, which is its memcg's.
+ */
+static void part_account(struct thp_split *s, unsigned long nr)
+{
+	unsigned long i;
+
+	if (s->step) {
+		split_page_memcg(&s->folio->page, s->order, s->new_order);
+		pgalloc_tag_split(s->folio, s->order, s->new_order);
+		return;
+	}
+	for (i = nr; i < thp_split_pages(s); i = part_next(s, i)) {
+		unsigned int order = __ffs(i);
+		struct page *half = folio_page(s->folio, i - (1UL << order));
+
+		split_page_memcg(half, order + 1, order);
+		pgalloc_tag_split((struct folio *)half, order + 1, order);
+	}
+}
+
+/* The first part has its order by now. */
+static void part_account_owner(struct thp_split *s)
+{
+	unsigned long i;
+
+	if (s->step) {
+		split_page_owner(&s->folio->page, s->order, s->new_order);
+		return;
+	}
+	for (i = 0; i < thp_split_pages(s); i = part_next(s, i)) {
+		struct folio *part = (struct folio *)folio_page(s->folio, i);
+
+		split_page_owner(&part->page, folio_order(part), folio_order(part));
 	}
 }
 
@@ -153,7 +228,7 @@ static void part_store(struct thp_split *s, struct xarray *i_pages, pgoff_t inde
 	XA_STATE(xas, i_pages, index + nr);
 	unsigned long i;
 
-	for (i = nr; i < thp_split_pages(s); i += nr) {
+	for (i = nr; i < thp_split_pages(s); i = part_next(s, i)) {
 		/* Then all that follow are so, too. */
 		if (part_is_beyond(s, i)) {
 			part_drop(s, page_folio(folio_page(s->folio, i)));
@@ -210,7 +285,7 @@ static void part_onto_list(struct thp_split *s, const struct parting *p)
 	unsigned long i;
 
 	VM_WARN_ON_ONCE_FOLIO(folio_test_lru(s->folio), s->folio);
-	for (i = p->nr; i < thp_split_pages(s); i += p->nr)
+	for (i = p->nr; i < thp_split_pages(s); i = part_next(s, i))
 		list_add_tail(&folio_page(s->folio, i)->lru, s->list);
 	part_head(s, p);
 }
@@ -223,7 +298,7 @@ static void part_link(struct thp_split *s, const struct parting *p, struct list_
 {
 	unsigned long i;
 
-	for (i = p->nr; i < thp_split_pages(s); i += p->nr) {
+	for (i = p->nr; i < thp_split_pages(s); i = part_next(s, i)) {
 		struct page *page = folio_page(s->folio, i);
 
 		if (p->flags & BIT(PG_unevictable))
@@ -248,7 +323,7 @@ static void part_onto_lru(struct thp_split *s, const struct parting *p)
 	part_link(s, p, &parts);
 	lruvec = folio_lruvec_lock_irq(folio);
 	if (folio->flags & INHERITED_LRU) {
-		for (i = p->nr; i < thp_split_pages(s); i += p->nr)
+		for (i = p->nr; i < thp_split_pages(s); i = part_next(s, i))
 			set_mask_bits(&folio_page(folio, i)->flags, 0,
 				      folio->flags & INHERITED_LRU);
 	}
@@ -266,15 +341,18 @@ static void part_onto_lru(struct thp_split *s, const struct parting *p)
  */
 static void part_unfreeze(struct thp_split *s, unsigned long nr)
 {
-	int refs = 1 + (s->cached ? nr : 0);
-	unsigned long i;
+	unsigned long i, next;
 
-	for (i = nr; i < thp_split_pages(s); i += nr) {
-		int dropped = part_is_beyond(s, i) ? nr : 0;
+	for (i = nr; i < thp_split_pages(s); i = next) {
+		int refs = 1 + !!s->list;
 
-		page_ref_unfreeze(folio_page(s->folio, i), refs - dropped + !!s->list);
+		/* Not asked for any more once it may do as it likes. */
+		next = part_next(s, i);
+		if (s->cached && !part_is_beyond(s, i))
+			refs += next - i;
+		page_ref_unfreeze(folio_page(s->folio, i), refs);
 	}
-	folio_ref_unfreeze(s->folio, refs);
+	folio_ref_unfreeze(s->folio, 1 + (s->cached ? nr : 0));
 }
 
 /**
@@ -288,21 +366,20 @@ void thp_part(struct thp_split *s)
 	struct folio *folio = s->folio;
 	struct parting p = {
 		.flags = folio->flags & INHERITED,
-		.nr = 1UL << s->new_order,
+		.nr = 1UL << part_order(s, 0),
 		.cpupid = folio_last_cpupid(folio),
 		.young = folio_test_young(folio),
 		.idle = folio_test_idle(folio),
-		.poisoned = s->new_order && folio_test_has_hwpoisoned(folio),
+		.poisoned = folio_test_has_hwpoisoned(folio),
 	};
 	unsigned long i;
 
 	if (!s->list)
 		p.flags |= BIT(PG_lru);
-	/* Before a part can be on a list, which is its memcg's. */
-	split_page_memcg(&folio->page, s->order, s->new_order);
 	ClearPageHasHWPoisoned(&folio->page);
-	for (i = p.nr; i < thp_split_pages(s); i += p.nr)
-		part_tail(s, &p, i);
+	for (i = p.nr; i < thp_split_pages(s); i = part_next(s, i))
+		part_tail(s, &p, i, part_order(s, i));
+	part_account(s, p.nr);
 	if (s->mapping)
 		part_file(s, p.nr);
 	else if (folio_test_swapcache(folio))
@@ -311,8 +388,7 @@ void thp_part(struct thp_split *s)
 		part_onto_list(s, &p);
 	else
 		part_onto_lru(s, &p);
-	split_page_owner(&folio->page, s->order, s->new_order);
-	pgalloc_tag_split(folio, s->order, s->new_order);
+	part_account_owner(s);
 	part_unfreeze(s, p.nr);
 	thp_split_to(s, SPLIT_PARTED);
 }

@@ -20,6 +20,7 @@
 #include <linux/rmap.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
+#include <linux/thp_runs.h>
 #include <asm/tlb.h>
 
 #include "thp.h"
@@ -84,12 +85,12 @@ int zap_huge_pmd(struct mmu_gather *tlb, struct vm_area_struct *vma, pmd_t *pmdp
 	return 1;
 }
 
-/* Only a part of the folio may go: it is no huge page any more, or stays as it was. */
-static void free_part(struct folio *folio, spinlock_t *ptl)
+/* Only a part of the folio may go: it is split off, or the folio stays as it was. */
+static void free_part(struct folio *folio, unsigned long first, unsigned long nr, spinlock_t *ptl)
 {
 	folio_get(folio);
 	spin_unlock(ptl);
-	split_folio(folio);
+	split_folio_range(folio, first, nr);
 	folio_unlock(folio);
 	folio_put(folio);
 }
@@ -125,7 +126,7 @@ bool madvise_free_huge_pmd(struct mmu_gather *tlb, struct vm_area_struct *vma, p
 	if (folio_likely_mapped_shared(folio) || !folio_trylock(folio))
 		goto out;
 	if (next - addr != HPAGE_PMD_SIZE) {
-		free_part(folio, ptl);
+		free_part(folio, pte_index(addr), (next - addr) >> PAGE_SHIFT, ptl);
 		return false;
 	}
 	if (folio_test_dirty(folio))

@@ -287,6 +287,96 @@ TEST_F(split, zeroes_go)
 	EXPECT_EQ(*(volatile uint64_t *)(self->p + 2 * PAGE), 0);
 }
 
+/* --- a range ---------------------------------------------------------------------------- */
+
+/* The parts that there must be, by halving: 1 where one begins. */
+static void want_parts(char *begins, size_t at, size_t nr, size_t first, size_t last)
+{
+	bool outside = at + nr <= first || at >= last, inside = at >= first && at + nr <= last;
+
+	if (nr == 1 || (nr != 2 && (outside || inside))) {
+		begins[at] = 1;
+		return;
+	}
+	want_parts(begins, at, nr / 2, first, last);
+	want_parts(begins, at + nr / 2, nr / 2, first, last);
+}
+
+/* Pages that are not head, tail or single as they must be. */
+static size_t not_parted(const char *p, const char *begins)
+{
+	size_t wrong = 0, i;
+
+	for (i = 0; i < PAGES; i++) {
+		uint64_t flags = flags_at(p + i * PAGE);
+		bool single = begins[i] && (i + 1 == PAGES || begins[i + 1]);
+
+		wrong += !!(flags & KPF(KPF_HEAD)) != (begins[i] && !single);
+		wrong += !!(flags & KPF(KPF_TAIL)) != !begins[i];
+	}
+	return wrong;
+}
+
+static const struct { size_t first, nr; } ranges[] = {
+	{ 0, 1 }, { 511, 1 }, { 77, 1 }, { 100, 10 }, { 0, 256 }, { 256, 256 }, { 255, 2 }, { 1, 510 }, { 2, 509 },
+	{ 3, 128 }, { 384, 64 },
+};
+
+/* What a program says of a part of a folio leaves the rest in folios as large as can be. */
+TEST_F(split, part)
+{
+	static const int advices[] = { MADV_COLD, MADV_FREE };
+	char begins[PAGES];
+	long sizes;
+	size_t r, a;
+
+	for (r = 0; r < ARRAY_SIZE(ranges); r++) {
+		for (a = 0; a < ARRAY_SIZE(advices); a++) {
+			munmap(self->p, HUGE);
+			self->p = variant->how == BY_PMD ? thp_new() : thp_new_ptes();
+			settle_lru();
+			sizes = size_count("64kB", "nr_anon");
+			ASSERT_EQ(madvise(self->p + ranges[r].first * PAGE, ranges[r].nr * PAGE, advices[a]), 0);
+			memset(begins, 0, sizeof(begins));
+			want_parts(begins, 0, PAGES, ranges[r].first, ranges[r].first + ranges[r].nr);
+			EXPECT_EQ(not_parted(self->p, begins), 0)
+				TH_LOG("%zu pages from %zu", ranges[r].nr, ranges[r].first);
+			EXPECT_EQ(thp_wrong(self->p, PAGES), 0);
+			EXPECT_EQ(smaps_kb(self->p, "Rss"), 2048);
+			EXPECT_EQ(pages_with(self->p, PAGES, KPF_LRU), PAGES);
+			for (long i = 0, n = 0; i < (long)PAGES; i += 16) {
+				n = begins[i] && (i + 16 == (long)PAGES || begins[i + 16]);
+				for (int k = 1; n && k < 16; k++)
+					n = !begins[i + k];
+				sizes += n;
+			}
+			EXPECT_EQ(size_count("64kB", "nr_anon"), sizes);
+		}
+	}
+}
+
+/* Two processes have it: it stays one for both, as what one says does not hold for the other. */
+TEST_F(split, part_of_shared)
+{
+	int down[2];
+	char c = 0;
+	pid_t pid;
+
+	ASSERT_EQ(pipe(down), 0);
+	pid = fork();
+	if (!pid) {
+		close(down[1]);
+		_exit(read(down[0], &c, 1) < 0);
+	}
+	settle_lru();
+	ASSERT_EQ(madvise(self->p + 100 * PAGE, PAGE, MADV_COLD), 0);
+	EXPECT_EQ(not_of_order(self->p, 9), 0);
+	EXPECT_EQ(thp_wrong(self->p, PAGES), 0);
+	close(down[0]);
+	close(down[1]);
+	waitpid(pid, NULL, 0);
+}
+
 /* --- files ------------------------------------------------------------------------------ */
 
 FIXTURE(shmem) { char *p; int fd; };
