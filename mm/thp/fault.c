@@ -18,6 +18,7 @@
 #include <linux/migrate.h>
 #include <linux/oom.h>
 #include <linux/rmap.h>
+#include <linux/sched/clock.h>
 #include <linux/sched/numa_balancing.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
@@ -114,6 +115,20 @@ static vm_fault_t fault_zero(struct vm_fault *vmf)
 	return userfault ? handle_userfault(vmf, VM_UFFD_MISSING) : ret;
 }
 
+static struct folio *fault_alloc(struct vm_fault *vmf, gfp_t gfp)
+{
+	int nid = numa_node_id();
+	struct folio *folio;
+	u64 start;
+
+	gfp = thp_backoff_gfp(gfp, nid);
+	start = local_clock();
+	folio = vma_alloc_folio(gfp, HPAGE_PMD_ORDER, vmf->vma, vmf->address & HPAGE_PMD_MASK,
+				true);
+	thp_backoff_note(gfp, nid, folio, local_clock() - start);
+	return folio;
+}
+
 static vm_fault_t fault_folio(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
@@ -123,7 +138,7 @@ static vm_fault_t fault_folio(struct vm_fault *vmf)
 	pgtable_t table;
 	vm_fault_t ret;
 
-	folio = vma_alloc_folio(gfp, HPAGE_PMD_ORDER, vma, vmf->address & HPAGE_PMD_MASK, true);
+	folio = fault_alloc(vmf, gfp);
 	if (unlikely(!folio))
 		return fault_fallback(MTHP_STAT_ANON_FAULT_FALLBACK);
 	if (mem_cgroup_charge(folio, vma->vm_mm, gfp)) {

@@ -6,6 +6,7 @@
  *	sizes.c		the same for each size, and its statistics
  *	policy.c	which orders a VMA may have, and what an allocation may do for them
  *	init.c		all of it at boot
+ *	backoff.c	for how long faults do not wait for huge pages
  *	zero.c		the huge zero folio
  *
  *	a PMD		none --fault.c, pfn.c--> huge --zap.c--> none
@@ -55,6 +56,10 @@ int thp_sizes_init(struct kobject *parent);
 void thp_sizes_exit(void);
 #endif
 void thp_sizes_default(void);
+
+/* backoff.c */
+gfp_t thp_backoff_gfp(gfp_t gfp, int nid);
+void thp_backoff_note(gfp_t gfp, int nid, bool got, u64 ns);
 
 /* zero.c */
 int thp_zero_init(void);

@@ -18,7 +18,8 @@ ARGS = {"idle_race": ((), ("10",)), "rmap_stress": ((), ("10",)), "proc_race": (
 # What the guest must be like for some of them.
 OPTIONS = {"migrate_demote": ("--slow-node",), "migrate_interrupts": ("--cpus", "4"),
            "cases_fuse": ("--nodes", "1", "--mem", "1G"),
-           "migrate_cma": ("--nodes", "1", "--mem", "2304M", "--append", "hugetlb_cma=0:1G")}
+           "migrate_cma": ("--nodes", "1", "--mem", "2304M", "--append", "hugetlb_cma=0:1G"),
+           "thp_backoff": ("--nodes", "1", "--mem", "1G")}
 # Allocations that fail: only the debug kernel has that.
 ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc"}
 # migrate_args and migrate_state take eight minutes there; the others ask nothing of it that those left do not.

@@ -39,6 +39,7 @@
 #define KPF_ZERO_PAGE	24
 #define KPF_MLOCKED	33
 
+#define PM_FRAME	((1ULL << 55) - 1)
 #define PM_SOFT_DIRTY	(1ULL << 55)
 #define PM_EXCLUSIVE	(1ULL << 56)
 #define PM_UFFD_WP	(1ULL << 57)
