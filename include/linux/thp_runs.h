@@ -9,10 +9,16 @@
 
 #ifdef CONFIG_FOLIAGE_THP
 int split_folio_range(struct folio *folio, unsigned long first, unsigned long nr);
+int split_page_out(struct page *page);
 #else
 static inline int split_folio_range(struct folio *folio, unsigned long first, unsigned long nr)
 {
 	return split_folio(folio);
+}
+
+static inline int split_page_out(struct page *page)
+{
+	return split_huge_page(page);
 }
 #endif
 

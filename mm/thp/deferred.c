@@ -23,6 +23,7 @@
 #include <linux/khugepaged.h>
 #include <linux/memcontrol.h>
 #include <linux/shrinker.h>
+#include <linux/thp_runs.h>
 #include <linux/vmstat.h>
 
 #include "thp.h"
@@ -251,12 +252,47 @@ static bool folio_is_underused(struct folio *folio)
 	return false;
 }
 
+/*
+ * Are the pages that nobody maps in a row? They may change while this looks: then the range is not
+ * the best one, but every range is a right one.
+ */
+static bool folio_unmapped_range(struct folio *folio, unsigned long *first, unsigned long *nr)
+{
+	unsigned long i, pages = folio_nr_pages(folio);
+
+	*nr = 0;
+	if (folio_entire_mapcount(folio))
+		return false;
+	for (i = 0; i < pages; i++) {
+		if (atomic_read(&folio_page(folio, i)->_mapcount) >= 0)
+			continue;
+		if (!*nr)
+			*first = i;
+		else if (i != *first + *nr)
+			return false;
+		(*nr)++;
+	}
+	return *nr;
+}
+
+/* What nobody maps is split off alone, if that is simple, and if the rest is used. */
+static int shrink_split(struct folio *folio, bool partially_mapped, bool underused)
+{
+	unsigned long first, nr;
+
+	if (partially_mapped && !underused && folio_unmapped_range(folio, &first, &nr))
+		return split_folio_range(folio, first, nr);
+	return split_folio(folio);
+}
+
 /* A folio that was taken. Return: whether it was split. */
 static bool shrink_folio(struct folio *folio, bool partially_mapped)
 {
-	if (!partially_mapped && !folio_is_underused(folio))
+	bool underused = folio_is_underused(folio);
+
+	if (!partially_mapped && !underused)
 		return false;
-	if (!split_folio(folio)) {
+	if (!shrink_split(folio, partially_mapped, underused)) {
 		if (!partially_mapped)
 			count_vm_event(THP_UNDERUSED_SPLIT_PAGE);
 		return true;

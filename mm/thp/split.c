@@ -318,6 +318,19 @@ int split_huge_page_to_list_to_order(struct page *page, struct list_head *list,
 	return split_do(&s);
 }
 
+static int split_range(struct folio *folio, struct page *page, unsigned long first,
+		       unsigned long nr)
+{
+	struct thp_split s = {
+		.folio = folio, .page = page, .order = folio_order(folio),
+		.new_order = folio_order(folio) - 1, .first = first, .last = first + nr,
+	};
+
+	if (!folio_test_anon(folio) || folio_test_swapcache(folio))
+		return split_huge_page(page);
+	return split_do(&s);
+}
+
 /**
  * split_folio_range - split a range of pages off a folio
  * @folio: the folio, locked and referenced
@@ -333,17 +346,26 @@ int split_huge_page_to_list_to_order(struct page *page, struct list_head *list,
  */
 int split_folio_range(struct folio *folio, unsigned long first, unsigned long nr)
 {
-	struct thp_split s = {
-		.folio = folio, .page = &folio->page, .order = folio_order(folio),
-		.new_order = folio_order(folio) - 1, .first = first, .last = first + nr,
-	};
-
-	VM_WARN_ON_FOLIO(!nr || s.last > folio_nr_pages(folio), folio);
+	VM_WARN_ON_FOLIO(!nr || first + nr > folio_nr_pages(folio), folio);
 	if (nr == folio_nr_pages(folio))
 		return 0;
-	if (!folio_test_anon(folio) || folio_test_swapcache(folio))
-		return split_folio(folio);
-	return split_do(&s);
+	return split_range(folio, &folio->page, first, nr);
+}
+
+/**
+ * split_page_out - split a page off its folio
+ * @page: the page; the caller's reference and lock are of it alone, afterwards
+ *
+ * split_folio_range() of one page.
+ *
+ * Context: as for split_huge_page_to_list_to_order().
+ * Return: as there.
+ */
+int split_page_out(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return split_range(folio, page, folio_page_idx(folio, page), 1);
 }
 
 /**

@@ -22,6 +22,9 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25
 #endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
 #ifndef MADV_COLD
 #define MADV_COLD	20
 #endif
@@ -244,6 +247,34 @@ static inline char *thp_new_shmem(int *fd)
 	if (!(flags_at(p) & KPF(KPF_THP)))
 		fail_setup("no huge page in " HUGE_TMPFS);
 	return p;
+}
+
+/* The parts that there must be, by halving: 1 where one begins. */
+static inline void want_parts(char *begins, size_t at, size_t nr, size_t first, size_t last)
+{
+	bool outside = at + nr <= first || at >= last, inside = at >= first && at + nr <= last;
+
+	if (nr == 1 || (nr != 2 && (outside || inside))) {
+		begins[at] = 1;
+		return;
+	}
+	want_parts(begins, at, nr / 2, first, last);
+	want_parts(begins, at + nr / 2, nr / 2, first, last);
+}
+
+/* Pages that are not head, tail or single as they must be. */
+static inline size_t not_parted(const char *p, const char *begins)
+{
+	size_t wrong = 0, i;
+
+	for (i = 0; i < PAGES; i++) {
+		uint64_t flags = flags_at(p + i * PAGE);
+		bool single = begins[i] && (i + 1 == PAGES || begins[i + 1]);
+
+		wrong += !!(flags & KPF(KPF_HEAD)) != (begins[i] && !single);
+		wrong += !!(flags & KPF(KPF_TAIL)) != !begins[i];
+	}
+	return wrong;
 }
 
 #endif

@@ -53,6 +53,50 @@ static void shrink(const char *cgroup)
 	write_text("/proc/sys/vm/drop_caches", "2");
 }
 
+/* What is unmapped in a row is split off alone: the rest stays as large as it can be. */
+TEST_F(deferred, rest_stays_large)
+{
+	static const struct { size_t first, nr; } holes[] = { { 0, 100 }, { 77, 1 }, { 256, 256 }, { 100, 300 } };
+	char begins[PAGES];
+	size_t h, i, wrong;
+
+	for (h = 0; h < ARRAY_SIZE(holes); h++) {
+		size_t end = holes[h].first + holes[h].nr;
+
+		munmap(self->p, HUGE);
+		self->p = thp_new();
+		settle_lru();
+		ASSERT_EQ(madvise(self->p + holes[h].first * PAGE, holes[h].nr * PAGE, MADV_DONTNEED), 0);
+		EXPECT_EQ(partially_mapped(), self->partial + 1);
+		shrink(self->cgroup);
+		EXPECT_EQ(partially_mapped(), self->partial);
+		memset(begins, 0, sizeof(begins));
+		want_parts(begins, 0, PAGES, holes[h].first, end);
+		/* Nothing is there of these. */
+		memset(begins + holes[h].first, 1, holes[h].nr);
+		EXPECT_EQ(not_parted(self->p, begins), 0)
+			TH_LOG("%zu pages from %zu", holes[h].nr, holes[h].first);
+		for (i = wrong = 0; i < PAGES; i++)
+			wrong += (i < holes[h].first || i >= end) && !thp_page_is(self->p + i * PAGE, i);
+		EXPECT_EQ(wrong, 0);
+	}
+}
+
+/* Holes here and there: it becomes small pages, and what is in the holes is freed. */
+TEST_F(deferred, many_holes)
+{
+	size_t i, wrong;
+
+	for (i = 0; i < PAGES; i += 7)
+		ASSERT_EQ(madvise(self->p + i * PAGE, PAGE, MADV_DONTNEED), 0);
+	shrink(self->cgroup);
+	EXPECT_EQ(partially_mapped(), self->partial);
+	EXPECT_EQ(pages_with(self->p, PAGES, KPF_HEAD) + pages_with(self->p, PAGES, KPF_TAIL), 0);
+	for (i = wrong = 0; i < PAGES; i++)
+		wrong += i % 7 && !thp_page_is(self->p + i * PAGE, i);
+	EXPECT_EQ(wrong, 0);
+}
+
 /* The part that is unmapped is given back, the other stays as it is. */
 TEST_F(deferred, unmapped_part)
 {

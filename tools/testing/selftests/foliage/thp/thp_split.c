@@ -5,6 +5,8 @@
  */
 #define _GNU_SOURCE
 #include <linux/userfaultfd.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -289,34 +291,6 @@ TEST_F(split, zeroes_go)
 
 /* --- a range ---------------------------------------------------------------------------- */
 
-/* The parts that there must be, by halving: 1 where one begins. */
-static void want_parts(char *begins, size_t at, size_t nr, size_t first, size_t last)
-{
-	bool outside = at + nr <= first || at >= last, inside = at >= first && at + nr <= last;
-
-	if (nr == 1 || (nr != 2 && (outside || inside))) {
-		begins[at] = 1;
-		return;
-	}
-	want_parts(begins, at, nr / 2, first, last);
-	want_parts(begins, at + nr / 2, nr / 2, first, last);
-}
-
-/* Pages that are not head, tail or single as they must be. */
-static size_t not_parted(const char *p, const char *begins)
-{
-	size_t wrong = 0, i;
-
-	for (i = 0; i < PAGES; i++) {
-		uint64_t flags = flags_at(p + i * PAGE);
-		bool single = begins[i] && (i + 1 == PAGES || begins[i + 1]);
-
-		wrong += !!(flags & KPF(KPF_HEAD)) != (begins[i] && !single);
-		wrong += !!(flags & KPF(KPF_TAIL)) != !begins[i];
-	}
-	return wrong;
-}
-
 static const struct { size_t first, nr; } ranges[] = {
 	{ 0, 1 }, { 511, 1 }, { 77, 1 }, { 100, 10 }, { 0, 256 }, { 256, 256 }, { 255, 2 }, { 1, 510 }, { 2, 509 },
 	{ 3, 128 }, { 384, 64 },
@@ -375,6 +349,42 @@ TEST_F(split, part_of_shared)
 	close(down[0]);
 	close(down[1]);
 	waitpid(pid, NULL, 0);
+}
+
+static sigjmp_buf bus;
+
+/* Who reports the error of a page that it maps may be told of it at once. */
+static void on_bus(int sig)
+{
+	siglongjmp(bus, sig);
+}
+
+/* Only the page that is bad, or is going bad, leaves its folio. */
+TEST_F(split, bad_page)
+{
+	static const struct { int advice; const char *name; } ways[] = {
+		{ MADV_SOFT_OFFLINE, "soft offline" }, { MADV_HWPOISON, "memory failure" },
+	};
+	char begins[PAGES];
+	volatile size_t w;
+	size_t i, wrong;
+
+	signal(SIGBUS, on_bus);
+	for (w = 0; w < ARRAY_SIZE(ways); w++) {
+		munmap(self->p, HUGE);
+		self->p = variant->how == BY_PMD ? thp_new() : thp_new_ptes();
+		settle_lru();
+		if (!sigsetjmp(bus, 1))
+			ASSERT_EQ(madvise(self->p + 77 * PAGE, PAGE, ways[w].advice), 0)
+				TH_LOG("%s: %s", ways[w].name, strerror(errno));
+		memset(begins, 0, sizeof(begins));
+		want_parts(begins, 0, PAGES, 77, 78);
+		EXPECT_EQ(not_parted(self->p, begins), 0)
+			TH_LOG("%s", ways[w].name);
+		for (i = wrong = 0; i < PAGES; i++)
+			wrong += (i != 77 || ways[w].advice == MADV_SOFT_OFFLINE) && !thp_page_is(self->p + i * PAGE, i);
+		EXPECT_EQ(wrong, 0);
+	}
 }
 
 /* --- files ------------------------------------------------------------------------------ */
