@@ -7,9 +7,12 @@
 
 #include <linux/mm.h>
 
+struct mem_cgroup;
+
 #ifdef CONFIG_FOLIAGE_THP
 int split_folio_range(struct folio *folio, unsigned long first, unsigned long nr);
 int split_page_out(struct page *page);
+void thp_memcg_offline(struct mem_cgroup *memcg);
 #else
 static inline int split_folio_range(struct folio *folio, unsigned long first, unsigned long nr)
 {
@@ -19,6 +22,10 @@ static inline int split_folio_range(struct folio *folio, unsigned long first, un
 static inline int split_page_out(struct page *page)
 {
 	return split_huge_page(page);
+}
+
+static inline void thp_memcg_offline(struct mem_cgroup *memcg)
+{
 }
 #endif
 

@@ -10,8 +10,9 @@
  *	  |					     could not be split	 |
  *	  +----------------all of it is used-----------------------------+
  *
- * There is a queue for each memcg, and one for each node for what is charged to none. Partially
- * mapped folios are taken first: of them something is certainly gained.
+ * There is a queue for each memcg, and one for each node for what is charged to none. That of a
+ * memcg that goes away is joined to its parent's, and who comes to it later goes there.
+ * Partially mapped folios are taken first: of them something is certainly gained.
  *
  * A folio is on the queue, and counted as partially mapped, or neither: PG_partially_mapped
  * changes under the queue's lock. A folio of which nobody has a reference can be taken off by
@@ -31,12 +32,32 @@
 static struct shrinker *deferred_shrinker;
 
 #ifdef CONFIG_MEMCG
-static struct deferred_split *queue_of(struct folio *folio)
+static struct deferred_split *queue_of(struct folio *folio, struct mem_cgroup *memcg)
 {
-	struct mem_cgroup *memcg = folio_memcg(folio);
-
 	return memcg ? &memcg->deferred_split_queue :
 		       &NODE_DATA(folio_nid(folio))->deferred_split_queue;
+}
+
+/* The memcg has gone away: its folios are in its parent's queue, or in that one's parent's. */
+static bool queue_is_dead(const struct deferred_split *q)
+{
+	lockdep_assert_held(&q->split_queue_lock);
+	return unlikely(!q->split_queue.next);
+}
+
+/* The queue that a folio is on, or goes to; locked. A memcg keeps its ancestors. */
+static struct deferred_split *queue_lock(struct folio *folio, unsigned long *flags)
+{
+	struct mem_cgroup *memcg = folio_memcg(folio);
+	struct deferred_split *q;
+
+	for (;; memcg = parent_mem_cgroup(memcg)) {
+		q = queue_of(folio, memcg);
+		spin_lock_irqsave(&q->split_queue_lock, *flags);
+		if (!queue_is_dead(q))
+			return q;
+		spin_unlock_irqrestore(&q->split_queue_lock, *flags);
+	}
 }
 
 static struct deferred_split *queue_shrunk(const struct shrink_control *sc)
@@ -46,17 +67,51 @@ static struct deferred_split *queue_shrunk(const struct shrink_control *sc)
 }
 
 /* Let memory that is short in the memcg ask for it. */
-static void queue_wake(struct folio *folio)
+static void queue_wake(struct deferred_split *q, struct folio *folio)
 {
-	struct mem_cgroup *memcg = folio_memcg(folio);
+	if (folio_memcg(folio))
+		set_shrinker_bit(container_of(q, struct mem_cgroup, deferred_split_queue),
+				 folio_nid(folio), deferred_shrinker->id);
+}
 
-	if (memcg)
-		set_shrinker_bit(memcg, folio_nid(folio), deferred_shrinker->id);
+/**
+ * thp_memcg_offline - the queue of a memcg goes to its parent
+ * @memcg: the memcg, not the root, of which the children went before
+ *
+ * Nobody shrinks a memcg that is offline, but its folios may live on for long.
+ */
+void thp_memcg_offline(struct mem_cgroup *memcg)
+{
+	struct mem_cgroup *parent = parent_mem_cgroup(memcg);
+	struct deferred_split *q = &memcg->deferred_split_queue;
+	struct deferred_split *to = &parent->deferred_split_queue;
+	int nid;
+
+	spin_lock_irq(&q->split_queue_lock);
+	spin_lock_nested(&to->split_queue_lock, SINGLE_DEPTH_NESTING);
+	list_splice_tail(&q->split_queue, &to->split_queue);
+	WRITE_ONCE(to->split_queue_len, to->split_queue_len + q->split_queue_len);
+	WRITE_ONCE(q->split_queue_len, 0);
+	q->split_queue.next = NULL;
+	spin_unlock(&to->split_queue_lock);
+	spin_unlock_irq(&q->split_queue_lock);
+	if (!deferred_shrinker)
+		return;
+	for_each_node(nid)
+		set_shrinker_bit(parent, nid, deferred_shrinker->id);
 }
 #else
-static struct deferred_split *queue_of(struct folio *folio)
+static bool queue_is_dead(const struct deferred_split *q)
 {
-	return &NODE_DATA(folio_nid(folio))->deferred_split_queue;
+	return false;
+}
+
+static struct deferred_split *queue_lock(struct folio *folio, unsigned long *flags)
+{
+	struct deferred_split *q = &NODE_DATA(folio_nid(folio))->deferred_split_queue;
+
+	spin_lock_irqsave(&q->split_queue_lock, *flags);
+	return q;
 }
 
 static struct deferred_split *queue_shrunk(const struct shrink_control *sc)
@@ -64,7 +119,7 @@ static struct deferred_split *queue_shrunk(const struct shrink_control *sc)
 	return &NODE_DATA(sc->nid)->deferred_split_queue;
 }
 
-static void queue_wake(struct folio *folio)
+static void queue_wake(struct deferred_split *q, struct folio *folio)
 {
 }
 #endif
@@ -91,7 +146,7 @@ static void queue_add(struct deferred_split *q, struct folio *folio, bool first)
 	else
 		list_add_tail(&folio->_deferred_list, &q->split_queue);
 	WRITE_ONCE(q->split_queue_len, q->split_queue_len + 1);
-	queue_wake(folio);
+	queue_wake(q, folio);
 }
 
 static void queue_del(struct deferred_split *q, struct folio *folio)
@@ -136,8 +191,7 @@ void deferred_split_folio(struct folio *folio, bool partially_mapped)
 	/* Reclaim has it in its hands already. */
 	if (folio_test_swapcache(folio))
 		return;
-	q = queue_of(folio);
-	spin_lock_irqsave(&q->split_queue_lock, flags);
+	q = queue_lock(folio, &flags);
 	if (partially_mapped && !folio_test_partially_mapped(folio)) {
 		queue_mark(q, folio);
 		count_mthp_stat(folio_order(folio), MTHP_STAT_SPLIT_DEFERRED);
@@ -161,13 +215,13 @@ void deferred_split_folio(struct folio *folio, bool partially_mapped)
  */
 bool __folio_unqueue_deferred_split(struct folio *folio)
 {
-	struct deferred_split *q = queue_of(folio);
+	struct deferred_split *q;
 	unsigned long flags;
 	bool was;
 
 	WARN_ON_ONCE(folio_ref_count(folio));
 	WARN_ON_ONCE(!mem_cgroup_disabled() && !folio_memcg(folio));
-	spin_lock_irqsave(&q->split_queue_lock, flags);
+	q = queue_lock(folio, &flags);
 	was = queued(folio);
 	if (was)
 		queue_del(q, folio);
@@ -198,11 +252,12 @@ bool thp_freeze(struct folio *folio, int refs)
  */
 static struct folio *queue_take(struct deferred_split *q, bool *locked, bool *partially_mapped)
 {
-	struct folio *folio;
+	struct folio *folio = NULL;
 	unsigned long flags;
 
 	spin_lock_irqsave(&q->split_queue_lock, flags);
-	while ((folio = list_first_entry_or_null(&q->split_queue, struct folio, _deferred_list))) {
+	while (!queue_is_dead(q) &&
+	       (folio = list_first_entry_or_null(&q->split_queue, struct folio, _deferred_list))) {
 		/* It is being freed, or split. */
 		if (!folio_try_get(folio)) {
 			queue_del(q, folio);
@@ -223,10 +278,10 @@ static struct folio *queue_take(struct deferred_split *q, bool *locked, bool *pa
 /* Back onto its queue, at the end; if it is not there already. */
 static void queue_again(struct folio *folio)
 {
-	struct deferred_split *q = queue_of(folio);
+	struct deferred_split *q;
 	unsigned long flags;
 
-	spin_lock_irqsave(&q->split_queue_lock, flags);
+	q = queue_lock(folio, &flags);
 	if (!folio_test_partially_mapped(folio))
 		queue_mark(q, folio);
 	if (!queued(folio))

@@ -176,6 +176,46 @@ TEST_F(deferred, pinned)
 	EXPECT_TRUE(thp_page_is(self->p + 300 * PAGE, 300));
 }
 
+/* A cgroup goes away; its folios, queued before and after that, are split all the same. */
+static void cgroup_goes(struct __test_metadata *_metadata, FIXTURE_DATA(deferred) *self, const char *name)
+{
+	char other[256], *p, *q;
+
+	enter_cgroup(name, other, sizeof(other));
+	p = thp_new();
+	q = thp_new();
+	settle_lru();
+	ASSERT_EQ(madvise(p, 10 * PAGE, MADV_DONTNEED), 0);
+	leave_cgroup(other);
+	/* It is taken offline by a worker. */
+	usleep(300000);
+	ASSERT_NE(access(other, F_OK), 0);
+	EXPECT_EQ(partially_mapped(), self->partial + 1);
+	ASSERT_EQ(madvise(q, 10 * PAGE, MADV_DONTNEED), 0);
+	EXPECT_EQ(partially_mapped(), self->partial + 2);
+	shrink(self->cgroup);
+	EXPECT_EQ(partially_mapped(), self->partial);
+	for (size_t i = 10; i < PAGES; i++)
+		ASSERT_TRUE(thp_page_is(p + i * PAGE, i) && thp_page_is(q + i * PAGE, i));
+	munmap(p, HUGE);
+	munmap(q, HUGE);
+}
+
+TEST_F(deferred, cgroup_gone)
+{
+	cgroup_goes(_metadata, self, "thp_deferred_gone");
+}
+
+#define UP	"/sys/fs/cgroup/thp_deferred_up"
+
+TEST_F(deferred, cgroup_in_cgroup_gone)
+{
+	ASSERT_EQ(mkdir(UP, 0755), 0);
+	ASSERT_TRUE(write_text(UP "/cgroup.subtree_control", "+memory"));
+	cgroup_goes(_metadata, self, "thp_deferred_up/gone");
+	EXPECT_EQ(rmdir(UP), 0);
+}
+
 /* --- what was never used ---------------------------------------------------------------- */
 
 static char *sparse(size_t used)
