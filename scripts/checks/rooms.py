@@ -21,7 +21,7 @@ OPTIONS = {"migrate_demote": ("--slow-node",), "migrate_interrupts": ("--cpus", 
            "migrate_cma": ("--nodes", "1", "--mem", "2304M", "--append", "hugetlb_cma=0:1G"),
            "thp_backoff": ("--nodes", "1", "--mem", "1G")}
 # Allocations that fail: only the debug kernel has that.
-ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc"}
+ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc", "thp_alloc"}
 # migrate_args and migrate_state take eight minutes there; the others ask nothing of it that those left do not.
 NOT_DEBUG = {"migrate_args", "migrate_state", "migrate_users", "migrate_counts", "migrate_movable_block",
              "migrate_zsmalloc", "migrate_cma", "migrate_interrupts"}

@@ -3,8 +3,9 @@
  * What the tests share that let allocations from slabs fail: one allocation of a call, how many
  * objects a slab holds, and what kmemleak says.
  *
- * Needs CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS, which the debug kernel has. With
- * CONFIG_DEBUG_KMEMLEAK the kernel itself says what nobody refers to any more.
+ * Needs CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS, for pages CONFIG_FAIL_PAGE_ALLOC, which
+ * the debug kernel has. With CONFIG_DEBUG_KMEMLEAK the kernel itself says what nobody refers to
+ * any more.
  */
 #ifndef FOLIAGE_FAILSLAB_H
 #define FOLIAGE_FAILSLAB_H
@@ -13,12 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "harness.h"
 #include "foliage.h"
 
 #define FAILSLAB	"/sys/kernel/debug/failslab/"
+#define FAIL_PAGE	"/sys/kernel/debug/fail_page_alloc/"
 #define SLAB		"/sys/kernel/slab/"
 #define KMEMLEAK	"/sys/kernel/debug/kmemleak"
 
@@ -123,6 +126,26 @@ static inline void may_fail(const char *slab)
 	snprintf(path, sizeof(path), SLAB "%s/failslab", slab);
 	if (!write_text(path, "1"))
 		fail_setup("%s", path);
+}
+
+static inline bool pages_can_fail(void)
+{
+	return can_fail() && !access(FAIL_PAGE "min-order", W_OK);
+}
+
+/* Allocations of pages count, of any size and for anybody; those of slabs do not. */
+static inline void pages_may_fail(void)
+{
+	/* Or a page of the program itself may be wanted, in vain, for ever. */
+	if (mlockall(MCL_CURRENT))
+		fail_setup("mlockall");
+	write_text(FAILSLAB "cache-filter", "Y");
+	write_text(FAIL_PAGE "verbose", "0");
+	if (!write_text(FAIL_PAGE "min-order", "0") ||
+	    !write_text(FAIL_PAGE "ignore-gfp-wait", "N") ||
+	    !write_text(FAIL_PAGE "ignore-gfp-highmem", "N") ||
+	    !write_text(FAIL_PAGE "task-filter", "Y"))
+		fail_setup("fail_page_alloc");
 }
 
 /* Let the @n-th allocation from now on fail; what is left of @n after @op says if there was one. */

@@ -13,7 +13,6 @@
 #include "failslab.h"
 #include "migrate.h"
 
-#define FAIL_PAGE	"/sys/kernel/debug/fail_page_alloc/"
 #define BLOCK		"/sys/devices/system/memory/memory%d/state"
 #define PAGES		1024UL
 #define BYTES		(PAGES * PAGE)
@@ -22,26 +21,6 @@ static struct mem m;
 static const char * const suspects[] = { "migrate", "move_pages", "mbind", "compact" };
 
 /* --- failures --------------------------------------------------------------------------- */
-
-static bool pages_can_fail(void)
-{
-	return can_fail() && !access(FAIL_PAGE "min-order", W_OK);
-}
-
-/* Allocations of pages count, of any size and for anybody; those of slabs do not. */
-static void pages_may_fail(void)
-{
-	/* Or a page of the program itself may be wanted, in vain, for ever. */
-	if (mlockall(MCL_CURRENT))
-		fail_setup("mlockall");
-	write_text(FAILSLAB "cache-filter", "Y");
-	write_text(FAIL_PAGE "verbose", "0");
-	if (!write_text(FAIL_PAGE "min-order", "0") ||
-	    !write_text(FAIL_PAGE "ignore-gfp-wait", "N") ||
-	    !write_text(FAIL_PAGE "ignore-gfp-highmem", "N") ||
-	    !write_text(FAIL_PAGE "task-filter", "Y"))
-		fail_setup("fail_page_alloc");
-}
 
 /* No page for anything that @op wants. */
 static int failing_pages(int (*op)(void))

@@ -177,7 +177,7 @@ TEST_F(deferred, pinned)
 }
 
 /* A cgroup goes away; its folios, queued before and after that, are split all the same. */
-static void cgroup_goes(struct __test_metadata *_metadata, FIXTURE_DATA(deferred) *self, const char *name)
+static void cgroup_goes(struct __test_metadata *_metadata, struct _test_data_deferred *self, const char *name)
 {
 	char other[256], *p, *q;
 
