@@ -327,7 +327,8 @@ static bool folio_unmapped_range(struct folio *folio, unsigned long *first, unsi
 			return false;
 		(*nr)++;
 	}
-	return *nr;
+	/* Of a folio that nobody maps at all there is nothing to keep. */
+	return *nr && *nr < pages;
 }
 
 /* What nobody maps is split off alone, if that is simple, and if the rest is used. */
