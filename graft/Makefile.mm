@@ -24,3 +24,7 @@ endif
 ifdef CONFIG_FOLIAGE_THP
 obj-y := $(filter-out huge_memory.o,$(obj-y)) thp/
 endif
+
+ifdef CONFIG_FOLIAGE_COLLAPSE
+obj-y := $(filter-out khugepaged.o,$(obj-y)) collapse/
+endif
