@@ -51,19 +51,32 @@
 #define PM_PRESENT	(1ULL << 63)
 
 #ifndef WITH_KHUGEPAGED
-/* khugepaged would change what is looked at: until the program ends it sleeps. */
+/*
+ * khugepaged would change what is looked at: until the program ends it sleeps. If it has nothing to do,
+ * it begins as soon as there is something: so there is.
+ */
 #define SCAN_SLEEP	THP_DIR "khugepaged/scan_sleep_millisecs"
+#define FULL_SCANS	THP_DIR "khugepaged/full_scans"
 
 static char scan_sleep[64];
 static pid_t scan_sleep_owner;
 
 __attribute__((constructor)) static void khugepaged_stop(void)
 {
+	char *decoy = mmap(NULL, 2 * HUGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char before[64], now[64];
+
+	if (decoy == MAP_FAILED || madvise(decoy, 2 * HUGE, MADV_HUGEPAGE) ||
+	    !read_text(FULL_SCANS, before, sizeof(before)))
+		fail_setup("a mapping for khugepaged");
+	*(volatile char *)decoy = 1;
 	if (!read_text(SCAN_SLEEP, scan_sleep, sizeof(scan_sleep)) || !write_text(SCAN_SLEEP, "3600000"))
 		fail_setup(SCAN_SLEEP);
 	scan_sleep_owner = getpid();
-	/* A round that has begun. */
-	usleep(100000);
+	/* That began a round, if it runs at all; it is nearly over when everything was looked at. */
+	for (int i = 0; i < 100 && read_text(FULL_SCANS, now, sizeof(now)) && !strcmp(now, before); i++)
+		usleep(10000);
+	usleep(20000);
 }
 
 __attribute__((destructor)) static void khugepaged_go_on(void)
