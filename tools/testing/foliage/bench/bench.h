@@ -136,9 +136,15 @@ void forget_tlb(void);
 #define PM_SWAP		(1ULL << 62)
 #define PM_PRESENT	(1ULL << 63)
 
+/* scan.c */
+void meter_hold(struct bench *b, const struct region *r, const char *taken,
+		void (*act)(const struct region *r));
+
 /* move.c: what region_populate() wrote is still there; a line of /proc/vmstat */
 void region_verify(const struct region *r);
 uint64_t vmstat(const char *name);
+/* What it takes to copy @b->size bytes */
+uint64_t copying(struct bench *b);
 
 /* scatter.c */
 void region_populate_scattered(const struct region *r);
@@ -241,7 +247,14 @@ void uffd_copy(struct bench *b);
 void uffd_zeropage(struct bench *b);
 void uffd_move(struct bench *b);
 void uffd_fault(struct bench *b);
-void thp_collapse(struct bench *b);
+void collapse_pages(struct bench *b);
+void collapse_extra(struct bench *b);
+void collapse_in_place(struct bench *b);
+void collapse_shmem(struct bench *b);
+void collapse_readonly(struct bench *b);
+void collapse_hold(struct bench *b);
+void khugepaged_in_vain(struct bench *b);
+void khugepaged_all(struct bench *b);
 void thp_split_pmd(struct bench *b);
 void thp_split_pmd_drop(struct bench *b);
 void thp_split_folio(struct bench *b);

@@ -324,7 +324,7 @@ static void check_copied(const struct region *r, const uint64_t *before)
  * Moving pages to their own node would not do (nothing is copied), nor a write to a huge folio of
  * anonymous memory (copied by 4 KiB faults), nor process_vm_writev() (another routine).
  */
-static uint64_t copying(struct bench *b)
+uint64_t copying(struct bench *b)
 {
 	struct region r;
 	uint64_t *before, copied, reused;

@@ -125,8 +125,10 @@ void scan_present(struct bench *b)
 
 #define TRACING	"/sys/kernel/tracing/"
 
-/* The longest time between taking the mmap lock and giving it back, in nanoseconds. */
-static uint64_t longest_hold(void)
+/*
+ * The longest time between taking the mmap lock, as @taken says, and giving it back, in nanoseconds.
+ */
+static uint64_t longest_hold(const char *taken)
 {
 	FILE *f = fopen(TRACING "trace", "r");
 	unsigned long sec, usec, at, since = 0, longest = 0;
@@ -143,7 +145,7 @@ static uint64_t longest_hold(void)
 			fail("no time in the trace: %s", line);
 		at = sec * 1000000 + usec;
 		if (!strncmp(event + 2, "mmap_lock_acquire_returned", 26))
-			since = at;
+			since = strstr(event + 2, taken) ? at : 0;
 		else if (!strncmp(event + 2, "mmap_lock_released", 18) && since && at - since > longest)
 			longest = at - since;
 	}
@@ -151,25 +153,38 @@ static uint64_t longest_hold(void)
 	return longest * 1000;
 }
 
-/* The figure is not what it takes as a whole, but the longest hold of the mmap lock in it. */
-static void hold(struct bench *b, void (*read_it)(const struct region *r))
+/**
+ * meter_hold - the figure is not what something takes, but the longest hold of the mmap lock in it
+ * @b: the row
+ * @r: the memory
+ * @taken: the hold that counts, a word of the trace: "write=true", or "" for any
+ * @act: does it
+ */
+void meter_hold(struct bench *b, const struct region *r, const char *taken,
+		void (*act)(const struct region *r))
 {
-	struct bench big = { .size = TRACKED };
-	struct region r = region_map(&big, FOLIO_4K, 0);
 	char pid[16];
 
-	region_populate(&r);
 	snprintf(pid, sizeof(pid), "%d", getpid());
 	put(TRACING "trace_clock", "mono");
 	put(TRACING "set_event_pid", pid);
 	put(TRACING "trace", "");
 	meter_begin(b);
 	put(TRACING "events/mmap_lock/enable", "1");
-	read_it(&r);
+	act(r);
 	put(TRACING "events/mmap_lock/enable", "0");
 	meter_end(b, 1);
-	b->ns = longest_hold();
+	b->ns = longest_hold(taken);
 	put(TRACING "trace", "");
+}
+
+static void hold(struct bench *b, void (*read_it)(const struct region *r))
+{
+	struct bench big = { .size = TRACKED };
+	struct region r = region_map(&big, FOLIO_4K, 0);
+
+	region_populate(&r);
+	meter_hold(b, &r, "", read_it);
 	region_free(&r);
 }
 

@@ -82,9 +82,13 @@ void settings_save(void)
 	glob_t found;
 	size_t i;
 
+	settings_still();
 	glob(THP "enabled", 0, NULL, &found);
 	glob(THP "hugepages-*/enabled", GLOB_APPEND, NULL, &found);
 	glob(PCP_FRACTION, GLOB_APPEND, NULL, &found);
+	glob(THP "khugepaged/max_ptes_none", GLOB_APPEND, NULL, &found);
+	glob(THP "khugepaged/pages_to_scan", GLOB_APPEND, NULL, &found);
+	glob(KHUGEPAGED_SLEEP, GLOB_APPEND, NULL, &found);
 	for (i = 0; i < found.gl_pathc && nr_saved < MAX_SAVED; i++) {
 		snprintf(saved[nr_saved].path, sizeof(saved[0].path), "%s", found.gl_pathv[i]);
 		if (read_choice(saved[nr_saved].path, saved[nr_saved].value,
@@ -92,7 +96,6 @@ void settings_save(void)
 			nr_saved++;
 	}
 	globfree(&found);
-	settings_still();
 }
 
 /* Called between operations, where there is nobody to report to but stderr. */
@@ -131,7 +134,7 @@ void settings_folio(size_t folio)
 		const char *name = strstr(saved[i].path, "hugepages-");
 
 		if (!name) {
-			if (strstr(saved[i].path, THP))
+			if (!strcmp(saved[i].path, THP "enabled"))
 				put(saved[i].path, "madvise");
 			continue;
 		}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Huge folios made from small ones, and taken apart again: first the mapping, then the folio. */
+/* Huge folios taken apart: first the mapping, then the folio; and what becomes of their mappings. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -16,23 +16,6 @@
 #ifndef MADV_COLD
 #define MADV_COLD 20
 #endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
-void thp_collapse(struct bench *b)
-{
-	struct region r = region_new(b, FOLIO_4K);
-
-	drain_lru();
-	meter_begin(b);
-	if (madvise(r.mem, r.len, MADV_COLLAPSE))
-		fail("MADV_COLLAPSE: %s", strerror(errno));
-	meter_end(b, r.len / FOLIO_2M);
-	r.folio = FOLIO_2M;
-	region_check(&r);
-	region_free(&r);
-}
 
 static void check_no_pmds(void)
 {
