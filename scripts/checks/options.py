@@ -11,7 +11,8 @@ from .steps import step
 from .stock import results, run_categories
 
 # Options that others need: off only with these.
-NEEDED_BY = dict.fromkeys(("CONFIG_FOLIAGE_RMAP", "CONFIG_FOLIAGE_LRU"), {"CONFIG_FOLIAGE_MIGRATE", "CONFIG_FOLIAGE_THP"})
+NEEDED_BY = dict.fromkeys(("CONFIG_FOLIAGE_RMAP", "CONFIG_FOLIAGE_LRU"), {"CONFIG_FOLIAGE_MIGRATE", "CONFIG_FOLIAGE_THP",
+                                                                            "CONFIG_FOLIAGE_COLLAPSE"})
 
 
 def build_without(off):

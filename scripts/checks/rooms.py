@@ -14,14 +14,15 @@ RANDOM = {"idle_race", "rmap_stress", "rmap_clean", "rmap_ksm", "rmap_device", "
           "mlock_twice", "migrate_race", "migrate_movable_block", "migrate_zsmalloc", "cases_migrate", "cases_damon"}
 # Seconds that a race goes on, where the program's own idea is too long: on the grafted kernel, on the debug kernel.
 ARGS = {"idle_race": ((), ("10",)), "rmap_stress": ((), ("10",)), "proc_race": (("4",), ("4",)),
-        "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",)), "thp_race": (("10",), ("10",))}
+        "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",)), "thp_race": (("10",), ("10",)),
+        "collapse_race": (("10",), ("10",))}
 # What the guest must be like for some of them.
 OPTIONS = {"migrate_demote": ("--slow-node",), "migrate_interrupts": ("--cpus", "4"),
            "cases_fuse": ("--nodes", "1", "--mem", "1G"),
            "migrate_cma": ("--nodes", "1", "--mem", "2304M", "--append", "hugetlb_cma=0:1G"),
            "thp_backoff": ("--nodes", "1", "--mem", "1G")}
 # Allocations that fail: only the debug kernel has that.
-ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc", "thp_alloc"}
+ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc", "thp_alloc", "collapse_alloc"}
 # migrate_args and migrate_state take eight minutes there; the others ask nothing of it that those left do not.
 NOT_DEBUG = {"migrate_args", "migrate_state", "migrate_users", "migrate_counts", "migrate_movable_block",
              "migrate_zsmalloc", "migrate_cma", "migrate_interrupts"}
@@ -102,6 +103,18 @@ def thp_debug():
     room_on("thp", "debug")
 
 
+@step("kernel", "tools")
+def collapse():
+    """our tests of khugepaged and MADV_COLLAPSE, on the grafted kernel"""
+    room_on("collapse", "foliage")
+
+
+@step("debug", "tools")
+def collapse_debug():
+    """and on the debug kernel"""
+    room_on("collapse", "debug")
+
+
 @step("debug", "tools")
 def migrate_debug():
     """and on the debug kernel, which must be silent"""
@@ -176,9 +189,11 @@ def tables():
 
 # What stock does otherwise, and our tests ask for by itself: a dirty PMD that becomes entries, or is moved, makes them
 # soft-dirty; a locked folio loses its mark when it is split or moved; mlock() of what is there marks nothing; what is
-# said of a part of a folio splits all of it into pages.
+# said of a part of a folio splits all of it into pages; a huge page that was mapped by entries is copied by a collapse,
+# so that it is another one, which is not dirty.
 THP_OTHERWISE = (r"^clean (ro_part|drop_part|unmap_part|lock_part|migrate):|^free lock_part:|"
-                 r"^locked (split_4|migrate):| (cold|free)_part:|^partial (cold|free):")
+                 r"^locked (split_4|migrate):| (cold|free)_part:|^partial (cold|free):|"
+                 r"^ptes collapse:")
 # Command lines, good and bad.
 THP_BOOTS = ("transparent_hugepage=never", "transparent_hugepage=always", "transparent_hugepage=madvise",
              "transparent_hugepage=sometimes", "thp_anon=16K-64K:always;128K,512K:inherit;256K:madvise;1M-2M:never",

@@ -76,6 +76,45 @@ def kselftest():
           lambda bad: guest("foliage", sorted({b.split(":")[0] for b in bad})))
 
 
+# Swap, a file system that knows of no huge pages, and one that does.
+KHUGEPAGED = """cd %s; echo 512M > /sys/block/zram0/disksize && mkswap /dev/zram0 > /dev/null && swapon /dev/zram0 &&
+truncate -s 256M /tmp/disk && mkfs.ext4 -q -F /tmp/disk && mkdir /tmp/ext4 /tmp/tmpfs && mount -o loop /tmp/disk /tmp/ext4 &&
+mount -t tmpfs -o huge=advise none /tmp/tmpfs || exit 9
+for how in all:anon all:shmem "-s 2 all:anon" "all:file /tmp/ext4" "all:file /tmp/tmpfs"; do
+echo "@@ $how"; ./khugepaged $how; done; true"""
+
+
+def khugepaged_results(out):
+    """{how: test (caller): what is looked at: OK, Fail or Skip}"""
+    found, how, test = {}, "", ""
+    for line in re.sub(r"\x1b\[[0-9]*m", "", out).split("\n"):
+        if line.startswith("@@ "):
+            how = line[3:]
+        elif line.startswith("Run test: "):
+            test = line[10:]
+        m = re.match(r"(.*?)\.{3,}\s*(OK|Fail|Timeout|Skip)$", line)
+        if m and test:
+            found[f"{how}: {test}: {m[1]}"] = m[2]
+    return found
+
+
+@step("kernel", "debug", "stock")
+def khugepaged():
+    """stock's test of khugepaged and MADV_COLLAPSE, of all kinds of memory, on all three kernels"""
+    program = f"{mm_tests()}/khugepaged"
+    asked, *ours = [Guest(f"khugepaged-{k}", k, ("sh", "-c", KHUGEPAGED % mm_tests()), inputs=(program,), timeout=600,
+                          ok=(0,)) for k in ("stock", "foliage", "debug")]
+    reference = khugepaged_results(ask_stock(asked))
+    if len(reference) < 120:
+        raise Failed(f"only {len(reference)} results on stock: see build/check/khugepaged-stock.log")
+
+    def verdict(out):
+        found = khugepaged_results(out)
+        return {name: "skip" if a == found.get(name) == "Skip" else "ok" if found.get(name) in (a, "OK")
+                else f"stock: {a}, ours: {found.get(name, 'none')}" for name, a in reference.items()}
+    together(*[lambda g=g: judge(f"khugepaged on {g.kernel}", g, verdict) for g in ours])
+
+
 # Its driver wants device nodes, and half of the tests memory of a device that CPUs can read and write.
 HMM = """m=$(awk '$2 == "HMM_DMIRROR" { print $1 }' /proc/devices)
 for i in 0 1 2 3; do [ -e /dev/hmm_dmirror$i ] || mknod /dev/hmm_dmirror$i c $m $i; done
