@@ -10,8 +10,9 @@
  *			max_ptes_none allows		forgets the note
  *
  * The note is a flag of the page that holds the page table, so it goes where the table goes and
- * ends when that does. A table that is kept for the split of a huge page has none. MADV_COLLAPSE
- * does not ask for it. A child has tables of its own, without.
+ * ends when that does. A table that is kept for the split of a huge page has none. MADV_HUGEPAGE
+ * where MADV_NOHUGEPAGE was said ends it, as the last that was said; MADV_COLLAPSE does not ask
+ * for it. A child has tables of its own, without.
  */
 #include <linux/collapse_given_back.h>
 #include <linux/mm.h>

@@ -136,6 +136,9 @@ void forget_tlb(void);
 #define PM_SWAP		(1ULL << 62)
 #define PM_PRESENT	(1ULL << 63)
 
+/* runs.c */
+void map_by_ptes(const struct region *r);
+
 /* scan.c */
 void meter_hold(struct bench *b, const struct region *r, const char *taken,
 		void (*act)(const struct region *r));

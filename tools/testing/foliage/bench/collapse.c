@@ -66,14 +66,8 @@ void collapse_extra(struct bench *b)
 void collapse_in_place(struct bench *b)
 {
 	struct region r = region_new(b, FOLIO_2M);
-	size_t at;
 
-	for (at = 0; at < r.len; at += FOLIO_2M) {
-		must(mprotect(r.mem + at + FOLIO_2M / 2, PAGE, PROT_READ));
-		must(mprotect(r.mem + at + FOLIO_2M / 2, PAGE, PROT_READ | PROT_WRITE));
-	}
-	if (anon_huge_bytes())
-		fail("%zu bytes are still mapped by PMDs", anon_huge_bytes());
+	map_by_ptes(&r);
 	meter_collapse(b, &r);
 	check_huge(&r);
 }

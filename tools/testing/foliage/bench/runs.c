@@ -79,7 +79,7 @@ static void activate(const struct region *r)
 }
 
 /* The PMDs of huge folios become tables; the folios stay whole. */
-static void map_by_ptes(const struct region *r)
+void map_by_ptes(const struct region *r)
 {
 	size_t at;
 

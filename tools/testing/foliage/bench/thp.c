@@ -79,13 +79,8 @@ void thp_split_folio(struct bench *b)
 void thp_split_ptes(struct bench *b)
 {
 	struct region r = region_new(b, FOLIO_2M);
-	size_t at;
 
-	for (at = 0; at < r.len; at += FOLIO_2M) {
-		must(mprotect(r.mem + at + FOLIO_2M / 2, PAGE, PROT_READ));
-		must(mprotect(r.mem + at + FOLIO_2M / 2, PAGE, PROT_READ | PROT_WRITE));
-	}
-	check_no_pmds();
+	map_by_ptes(&r);
 	split_all(b, &r, FOLIO_4K);
 }
 

@@ -96,6 +96,46 @@ static inline int leaks_lasting(const char * const *suspects, size_t nr)
 	return n;
 }
 
+/* Fixtures run in the order of the file, so this is the first: what has leaked before is none of ours. */
+FIXTURE(before) { };
+FIXTURE_SETUP(before)
+{
+	if (access(KMEMLEAK, W_OK))
+		SKIP(return, "no CONFIG_DEBUG_KMEMLEAK");
+}
+
+FIXTURE_TEARDOWN(before)
+{
+}
+
+TEST_F_TIMEOUT(before, forget_leaks, 120)
+{
+	if (!leaks_scan())
+		SKIP(return, "kmemleak is off");
+	EXPECT_TRUE(write_text(KMEMLEAK, "clear"));
+}
+
+/* And this the last, at the end of the file. What was put off to RCU is still referred to from there. */
+#define TEST_NOTHING_LEAKED(_suspects)					\
+FIXTURE(after) { };							\
+FIXTURE_SETUP(after)							\
+{									\
+	if (access(KMEMLEAK, W_OK))					\
+		SKIP(return, "no CONFIG_DEBUG_KMEMLEAK");		\
+}									\
+									\
+FIXTURE_TEARDOWN(after)							\
+{									\
+}									\
+									\
+TEST_F_TIMEOUT(after, nothing_leaked, 120)				\
+{									\
+	sleep(2);							\
+	if (!leaks_scan())						\
+		SKIP(return, "kmemleak is off");			\
+	EXPECT_EQ(leaks_lasting(_suspects, ARRAY_SIZE(_suspects)), 0);	\
+}
+
 static inline long objects_in(const char *slab)
 {
 	char path[96], text[64];

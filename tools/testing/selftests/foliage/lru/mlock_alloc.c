@@ -160,27 +160,6 @@ static int lock_all_and_map(void)
 
 /* --- fixtures, in the order of the file ------------------------------------------------- */
 
-/* What has leaked before is none of ours. */
-FIXTURE(before) {
-};
-
-FIXTURE_SETUP(before)
-{
-	if (access(KMEMLEAK, W_OK))
-		SKIP(return, "no CONFIG_DEBUG_KMEMLEAK");
-}
-
-FIXTURE_TEARDOWN(before)
-{
-}
-
-TEST_F_TIMEOUT(before, forget_leaks, 120)
-{
-	if (!leaks_scan())
-		SKIP(return, "kmemleak is off");
-	EXPECT_TRUE(write_text(KMEMLEAK, "clear"));
-}
-
 FIXTURE(alloc) {
 	struct figures start;
 	long objects[ARRAY_SIZE(slabs)];
@@ -317,26 +296,6 @@ TEST_F(alloc, each_fails_once)
 		EXPECT_LT(now[i] - self->objects[i], ROUNDS / 2);
 }
 
-FIXTURE(after) {
-};
-
-FIXTURE_SETUP(after)
-{
-	if (access(KMEMLEAK, W_OK))
-		SKIP(return, "no CONFIG_DEBUG_KMEMLEAK");
-}
-
-FIXTURE_TEARDOWN(after)
-{
-}
-
-TEST_F_TIMEOUT(after, nothing_leaked, 120)
-{
-	/* What was put off to RCU is not yet free, and still referred to from there. */
-	sleep(2);
-	if (!leaks_scan())
-		SKIP(return, "kmemleak is off");
-	EXPECT_EQ(leaks_lasting(suspects, ARRAY_SIZE(suspects)), 0);
-}
+TEST_NOTHING_LEAKED(suspects)
 
 TEST_HARNESS_MAIN

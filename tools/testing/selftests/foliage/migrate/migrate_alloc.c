@@ -72,27 +72,6 @@ static int op_offline(void)
 
 /* --- fixtures --------------------------------------------------------------------------- */
 
-/* Fixtures run in the order of the file: what has leaked before is none of ours. */
-FIXTURE(before) {
-};
-
-FIXTURE_SETUP(before)
-{
-	if (access(KMEMLEAK, W_OK))
-		SKIP(return, "no CONFIG_DEBUG_KMEMLEAK");
-}
-
-FIXTURE_TEARDOWN(before)
-{
-}
-
-TEST_F_TIMEOUT(before, forget_leaks, 120)
-{
-	if (!leaks_scan())
-		SKIP(return, "kmemleak is off");
-	EXPECT_TRUE(write_text(KMEMLEAK, "clear"));
-}
-
 FIXTURE(alloc) {
 };
 
@@ -356,26 +335,7 @@ TEST(offline)
 	ASSERT_TRUE(block_set(block, "online"));
 }
 
-FIXTURE(last) {
-};
-
-FIXTURE_SETUP(last)
-{
-	if (access(KMEMLEAK, W_OK))
-		SKIP(return, "no CONFIG_DEBUG_KMEMLEAK");
-}
-
-FIXTURE_TEARDOWN(last)
-{
-}
-
-TEST_F_TIMEOUT(last, nothing_leaked, 120)
-{
-	sleep(2);
-	if (!leaks_scan())
-		SKIP(return, "kmemleak is off");
-	EXPECT_EQ(leaks_lasting(suspects, ARRAY_SIZE(suspects)), 0);
-}
+TEST_NOTHING_LEAKED(suspects)
 
 static void __attribute__((constructor)) before_all(void)
 {

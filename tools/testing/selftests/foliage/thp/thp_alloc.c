@@ -67,25 +67,6 @@ static int op_protect(void)
 
 /* --- fixtures --------------------------------------------------------------------------- */
 
-/* Fixtures run in the order of the file: what has leaked before is none of ours. */
-FIXTURE(before) { };
-FIXTURE_SETUP(before)
-{
-	if (access(KMEMLEAK, W_OK))
-		SKIP(return, "no CONFIG_DEBUG_KMEMLEAK");
-}
-
-FIXTURE_TEARDOWN(before)
-{
-}
-
-TEST_F_TIMEOUT(before, forget_leaks, 120)
-{
-	if (!leaks_scan())
-		SKIP(return, "kmemleak is off");
-	EXPECT_TRUE(write_text(KMEMLEAK, "clear"));
-}
-
 static void make_room(void)
 {
 	p = thp_room(PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -223,22 +204,6 @@ TEST_F(no_alloc, split)
 	EXPECT_EQ(thp_wrong(p, PAGES), 0);
 }
 
-FIXTURE(after) { };
-FIXTURE_SETUP(after)
-{
-	if (access(KMEMLEAK, W_OK))
-		SKIP(return, "no CONFIG_DEBUG_KMEMLEAK");
-}
-
-FIXTURE_TEARDOWN(after)
-{
-}
-
-TEST_F_TIMEOUT(after, nothing_leaked, 120)
-{
-	if (!leaks_scan())
-		SKIP(return, "kmemleak is off");
-	EXPECT_EQ(leaks_lasting(suspects, ARRAY_SIZE(suspects)), 0);
-}
+TEST_NOTHING_LEAKED(suspects)
 
 TEST_HARNESS_MAIN
