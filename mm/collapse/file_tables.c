@@ -272,6 +272,15 @@ out:
 	return result;
 }
 
+/* Where nothing was ever mapped there may be nothing to hold the PMD. */
+static bool table_levels(struct file_table *t)
+{
+	p4d_t *p4d = p4d_alloc(t->mm, pgd_offset(t->mm, t->address), t->address);
+	pud_t *pud = p4d ? pud_alloc(t->mm, p4d, t->address) : NULL;
+
+	return pud && pmd_alloc(t->mm, pud, t->address);
+}
+
 static enum scan_result map_huge(struct file_table *t, struct folio *folio)
 {
 	struct vm_fault fault = { .vma = t->vma, .address = t->address, .pmd = t->pmd };
@@ -325,6 +334,9 @@ int collapse_pte_mapped_thp(struct mm_struct *mm, unsigned long addr, bool insta
 		return SCAN_VMA_CHECK;
 	if (userfaultfd_wp(t.vma))
 		return SCAN_PTE_UFFD_WP;
+	/* Before the folio is locked, as for that it may be waited. */
+	if (install_pmd && !t.pmd && !table_levels(&t))
+		return SCAN_ALLOC_HUGE_PAGE_FAIL;
 	folio = filemap_lock_folio(t.vma->vm_file->f_mapping,
 				   linear_page_index(t.vma, t.address));
 	if (IS_ERR(folio))

@@ -212,6 +212,19 @@ TEST_F(shmem, private_mapping)
 	munmap(q, HUGE);
 }
 
+/* Where nothing was ever mapped for a gigabyte around, tables have to be made for the huge page. */
+TEST_F(shmem, far_from_all)
+{
+	uintptr_t far = ((uintptr_t)self->p & -(1UL << 30)) - (64UL << 30);
+	char *q = mmap((void *)far, HUGE, RW, MAP_PRIVATE | MAP_FIXED_NOREPLACE, self->fd, 0);
+
+	ASSERT_EQ((uintptr_t)q, far);
+	thp_fill(self->p, PAGES);
+	ASSERT_EQ(collapse(q), 0);
+	EXPECT_EQ(thp_wrong(q, PAGES), 0);
+	munmap(q, HUGE);
+}
+
 TEST_F(shmem, pinned)
 {
 	struct iovec iov = { .iov_base = self->p + 300 * PAGE, .iov_len = 8 };
