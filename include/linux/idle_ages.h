@@ -19,9 +19,32 @@ struct page;
 
 DECLARE_STATIC_KEY_FALSE(idle_ages_key);
 
+unsigned int __idle_age(struct folio *folio);
 void __idle_ages_touch(struct folio *folio);
 void __idle_ages_carry(struct folio *from, struct folio *to);
 void __idle_ages_forget(struct page *page);
+
+/**
+ * idle_ages_kept - were ages ever switched on?
+ *
+ * Switched off since, all are 0.
+ */
+static inline bool idle_ages_kept(void)
+{
+	return static_branch_unlikely(&idle_ages_key);
+}
+
+/**
+ * idle_age - how many sweeps a folio has gone without a reference
+ * @folio: the folio; it may be freed meanwhile, and the age is another's then
+ *
+ * Context: any; takes no lock.
+ * Return: sweeps; 0 if it was used in the last one, is newer than that, or nobody knows.
+ */
+static inline unsigned int idle_age(struct folio *folio)
+{
+	return idle_ages_kept() ? __idle_age(folio) : 0;
+}
 
 /**
  * idle_ages_touch - a reference to @folio was consumed outside the idle sweep
@@ -82,6 +105,16 @@ static inline void folio_note_reference(struct folio *folio)
 }
 
 #else /* !CONFIG_FOLIAGE_IDLE */
+
+static inline bool idle_ages_kept(void)
+{
+	return false;
+}
+
+static inline unsigned int idle_age(struct folio *folio)
+{
+	return 0;
+}
 
 static inline void idle_ages_touch(struct folio *folio) { }
 static inline void idle_ages_carry(struct folio *from, struct folio *to) { }

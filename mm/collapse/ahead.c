@@ -22,7 +22,9 @@
  * One way is left: a hint fault or mprotect() makes an entry writable that is clean, a pin comes,
  * is written through and goes without the entry, and a fork makes it read only again. All that
  * leads back to "read only, clean" without the folio's lock has mmap_lock for writing; so that
- * nobody had it since is asked as well, of its sequence number. In a VMA of a userfaultfd nothing
+ * nobody had it since is asked as well, of its sequence number. Scans for NUMA hints do not have it:
+ * entries that are hints are not copied, and no other scan may have begun since, see
+ * collapse_hint_scan(). In a VMA of a userfaultfd nothing
  * is done ahead: who waits there looks at the entry to see whether it still has to.
  *
  * Who reads is kept waiting by nothing; who writes has a fault more. If nothing comes of it,
@@ -79,12 +81,19 @@ void collapse_ahead_release(struct collapse *c, unsigned long first)
 
 /* --- before the copy -------------------------------------------------------------------- */
 
-static struct folio *lock_plain(pte_t pte)
+/**
+ * collapse_lock_plain - lock a small page that nobody has but an entry
+ * @pte: the entry
+ *
+ * Context: the table is locked.
+ * Return: the folio, without a reference more; NULL if it is anything else.
+ */
+struct folio *collapse_lock_plain(pte_t pte)
 {
 	struct folio *folio;
 	struct page *page;
 
-	if (!collapse_pte_is_plain(pte))
+	if (!collapse_pte_is_plain(pte) || pte_protnone(pte))
 		return NULL;
 	page = pte_page(pte);
 	if ((READ_ONCE(page->flags) & COLLAPSE_CARE) != COLLAPSE_PLAIN)
@@ -98,11 +107,23 @@ static struct folio *lock_plain(pte_t pte)
 	return NULL;
 }
 
-/* What was dirty is so by the folio from here on. */
-static pte_t protect(struct collapse *c, pte_t *ptep, unsigned long addr, struct folio *folio)
+/**
+ * collapse_protect - make an entry read only and clean
+ * @c: the collapse
+ * @ptep: the entry
+ * @addr: its address
+ * @folio: its folio; what was dirty is so by this from here on
+ *
+ * Context: the table is locked. TLBs are to be flushed before it is let go of, if it has changed.
+ * Return: what the entry says now.
+ */
+pte_t collapse_protect(struct collapse *c, pte_t *ptep, unsigned long addr, struct folio *folio)
 {
-	pte_t pte = ptep_get_and_clear(c->mm, addr, ptep);
+	pte_t pte = ptep_get(ptep);
 
+	if (!pte_write(pte) && !pte_dirty(pte))
+		return pte;
+	pte = ptep_get_and_clear(c->mm, addr, ptep);
 	if (pte_dirty(pte))
 		folio_set_dirty(folio);
 	pte = pte_wrprotect(pte_mkclean(pte));
@@ -125,14 +146,12 @@ static bool protect_all(struct collapse *c, pte_t *table)
 			__set_bit(i, c->by->cleared);
 			continue;
 		}
-		folio = lock_plain(pte);
+		folio = collapse_lock_plain(pte);
 		if (!folio)
 			continue;
 		folio_get(folio);
-		if (pte_write(pte) || pte_dirty(pte)) {
-			pte = protect(c, table + i, c->address + i * PAGE_SIZE, folio);
-			changed = true;
-		}
+		changed |= pte_write(pte) || pte_dirty(pte);
+		pte = collapse_protect(c, table + i, c->address + i * PAGE_SIZE, folio);
 		c->by->ahead[i] = pte_mkold(pte);
 	}
 	return changed;
@@ -150,6 +169,7 @@ static void protect_table(struct collapse *c)
 	table = pte_offset_map_lock(c->mm, c->pmd, c->address, &ptl);
 	if (table) {
 		c->ahead = true;
+		c->hints = collapse_hint_scan(c->mm);
 		if (protect_all(c, table))
 			flush_tlb_range(c->vma, c->address, c->address + HPAGE_PMD_SIZE);
 		pte_unmap_unlock(table, ptl);
@@ -173,6 +193,7 @@ static enum scan_result copy_all(struct collapse *c)
 
 		if (!pte_none(c->by->ahead[i]) && folio_ref_count(ahead_folio(c, i)) != 2)
 			release_one(c, i);
+		smp_rmb(); /* and if there is none, what was written by it is there */
 		if (test_bit(i, c->by->cleared))
 			clear_highpage(page);
 		else if (!pte_none(c->by->ahead[i]) &&
@@ -242,6 +263,8 @@ void collapse_ahead_check(struct collapse *c, pte_t *table)
 
 	if (!c->ahead)
 		return;
+	if (c->hints != collapse_hint_scan(c->mm))
+		collapse_ahead_release(c, 0);
 	for (i = 0; i < HPAGE_PMD_NR; i++)
 		if (!pte_none(c->by->ahead[i]) &&
 		    !holds(c, i, ptep_get(table + i), ahead_folio(c, i)))

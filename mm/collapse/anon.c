@@ -52,7 +52,7 @@ enum scan_result collapse_anon_find(struct collapse *c)
 /* The huge page is there before anything is locked: to make room for it may take long. */
 static enum scan_result anon_alloc(struct collapse *c)
 {
-	enum scan_result result = collapse_alloc(c->by, c->mm, &c->folio);
+	enum scan_result result = collapse_alloc(c->by, c->mm, HPAGE_PMD_ORDER, &c->folio);
 
 	if (result == SCAN_SUCCEED)
 		collapse_to(c, COLLAPSE_ALLOCATED);

@@ -4,6 +4,8 @@
  *
  *	settings.c	what khugepaged/ in sysfs says
  *	slots.c		which address spaces khugepaged looks through, and how far it is
+ *	soon.c		where it goes first: faults that got no huge page
+ *	used.c		and what it leaves, as nobody uses it
  *	thread.c	khugepaged, its rounds and its sleep
  *	madvise.c	MADV_COLLAPSE, MADV_HUGEPAGE, MADV_NOHUGEPAGE
  *	   |
@@ -15,6 +17,7 @@
  *	anon.c		file.c			do it
  *	ahead.c take.c		file_tables.c
  *	in_place.c swapin.c
+ *	parts.c order.c				or smaller folios of what is worth it
  *	   |		 |
  *	   v		 v
  *	target.c		node, allocation, charge
@@ -43,6 +46,8 @@
 #include <linux/mm.h>
 #include <linux/nodemask.h>
 #include <linux/sched/coredump.h>
+
+#include "order.h"
 
 /**
  * enum scan_result - how a look at one PMD, or its collapse, has ended
@@ -108,9 +113,11 @@ enum collapse_state {
  * @khugepaged: it is khugepaged: the settings and their limits hold
  * @seen: nodes that memory of the range lies on
  * @load: how many pages on each of them; means nothing for others
- * @folios: room for those that are locked: of a table the large ones, of a file all
+ * @folios: room for those that are locked: of a table the large ones, of a file all; of parts of
+ *	a table the new ones
  * @ahead: what entries say whose pages were copied ahead; none for others
  * @cleared: pages of the huge one that were cleared ahead
+ * @layout: of a table that folios smaller than a PMD are made of
  */
 struct collapse_by {
 	bool khugepaged;
@@ -119,6 +126,7 @@ struct collapse_by {
 	struct folio *folios[HPAGE_PMD_NR];
 	pte_t ahead[HPAGE_PMD_NR];
 	DECLARE_BITMAP(cleared, HPAGE_PMD_NR);
+	struct collapse_layout layout;
 };
 
 /**
@@ -158,6 +166,7 @@ struct collapse_count {
  * @given_back: the program has given memory of the table back: holes stay
  * @ahead: @by->ahead and @by->cleared mean something
  * @ahead_seq: collapse_lock_seq() when they were made
+ * @hints: collapse_hint_scan() when entries were made read only and clean
  */
 struct collapse {
 	struct collapse_by *by;
@@ -173,6 +182,7 @@ struct collapse {
 	bool given_back;
 	bool ahead;
 	unsigned int ahead_seq;
+	unsigned long hints;
 };
 
 /**
@@ -183,6 +193,22 @@ static inline unsigned int collapse_lock_seq(const struct mm_struct *mm)
 {
 #ifdef CONFIG_PER_VMA_LOCK
 	return mm->mm_lock_seq.sequence;
+#else
+	return 0;
+#endif
+}
+
+/**
+ * collapse_hint_scan - changes when a scan begins that makes entries fault for NUMA hints
+ * @mm: the address space
+ *
+ * That needs mmap_lock for reading only, and no folio's lock: so what was writable for a moment may
+ * look as if it had not been. It takes two scans, as entries that are hints are not copied ahead.
+ */
+static inline unsigned long collapse_hint_scan(const struct mm_struct *mm)
+{
+#ifdef CONFIG_NUMA_BALANCING
+	return READ_ONCE(mm->numa_next_scan);
 #else
 	return 0;
 #endif
@@ -204,7 +230,9 @@ static inline void collapse_to(struct collapse *c, enum collapse_state state)
  * @alloc_sleep_ms: when there was no huge page
  * @max_ptes_swap: entries that may be swapped out
  * @max_ptes_shared: entries of folios that others are likely to map
+ * @max_idle_sweeps: what was used longer ago is left, where idle ages are kept; 0: it is not
  * @collapsed: huge pages made
+ * @folios_collapsed: smaller folios made
  * @full_scans: times that all address spaces were looked through
  */
 struct collapse_settings {
@@ -213,13 +241,16 @@ struct collapse_settings {
 	unsigned int alloc_sleep_ms;
 	unsigned int max_ptes_swap;
 	unsigned int max_ptes_shared;
+	unsigned int max_idle_sweeps;
 	unsigned int collapsed;
+	unsigned int folios_collapsed;
 	unsigned int full_scans;
 };
 
 extern struct collapse_settings collapse_settings;
 
 bool collapse_pmd_enabled(void);
+bool collapse_enabled(void);
 void __init collapse_settings_init(void);
 
 /* --- slots.c ---------------------------------------------------------------------------- */
@@ -232,6 +263,30 @@ unsigned int collapse_slots_scan(struct collapse_by *by, unsigned int budget,
 				 enum scan_result *result);
 void collapse_slots_forget(void);
 
+/**
+ * struct collapse_place - a PMD of an address space that may have gone
+ * @mm: the address space
+ * @address: the first address
+ * @tries: times that it was visited
+ */
+struct collapse_place {
+	struct mm_struct *mm;
+	unsigned long address;
+	unsigned int tries;
+};
+
+enum scan_result collapse_slots_visit(struct collapse_by *by, const struct collapse_place *place);
+
+/* --- soon.c ----------------------------------------------------------------------------- */
+
+unsigned int collapse_soon_scan(struct collapse_by *by, unsigned int budget,
+				enum scan_result *result);
+
+/* --- madvise.c -------------------------------------------------------------------------- */
+
+int collapse_errno(enum scan_result result);
+bool collapse_goes_on(enum scan_result result);
+
 /* --- thread.c --------------------------------------------------------------------------- */
 
 extern struct collapse_by khugepaged_collapse_control;
@@ -243,6 +298,7 @@ void collapse_thread_wake_now(void);
 
 bool collapse_mm_ends(struct mm_struct *mm);
 bool collapse_mm_is_out(struct mm_struct *mm);
+unsigned long collapse_orders(struct vm_area_struct *vma);
 enum scan_result collapse_find_vma(struct mm_struct *mm, unsigned long addr,
 				   const struct collapse_by *by, struct vm_area_struct **vma);
 enum scan_result collapse_find_table(struct mm_struct *mm, unsigned long addr, pmd_t **pmd);
@@ -324,6 +380,11 @@ enum scan_result collapse_judge(struct collapse *c, pte_t *ptep, unsigned long a
 enum scan_result collapse_judge_all(struct collapse *c);
 enum scan_result collapse_scan(struct collapse *c);
 
+/* --- used.c ------------------------------------------------------------------------------- */
+
+unsigned int collapse_idle_limit(unsigned int scan, unsigned int most);
+bool collapse_table_is_idle(const struct collapse_by *by, pte_t *table);
+
 /* --- given_back.c ------------------------------------------------------------------------- */
 
 void collapse_want_again(struct vm_area_struct *vma);
@@ -344,6 +405,8 @@ static inline void collapse_forget_given_back(pmd_t table)
 
 enum scan_result collapse_anon(struct collapse *c);
 enum scan_result collapse_anon_find(struct collapse *c);
+struct folio *collapse_lock_plain(pte_t pte);
+pte_t collapse_protect(struct collapse *c, pte_t *ptep, unsigned long addr, struct folio *folio);
 enum scan_result collapse_ahead(struct collapse *c);
 void collapse_ahead_check(struct collapse *c, pte_t *table);
 unsigned long collapse_ahead_take(struct collapse *c, unsigned long i);
@@ -355,6 +418,11 @@ void collapse_let_go(struct collapse *c, pte_t *table, spinlock_t *ptl);
 bool collapse_is_whole(struct vm_area_struct *vma, unsigned long addr, pte_t *table);
 pmd_t collapse_in_place(struct collapse *c, pte_t *table);
 enum scan_result collapse_swapin(struct collapse *c);
+
+/* --- parts.c ---------------------------------------------------------------------------- */
+
+void collapse_parts(struct collapse_by *by, struct mm_struct *mm, unsigned long where,
+		    bool *locked);
 
 /* --- target.c --------------------------------------------------------------------------- */
 
@@ -378,7 +446,7 @@ static inline bool collapse_node_add(struct collapse_by *by, int nid, unsigned l
 }
 
 enum scan_result collapse_alloc(struct collapse_by *by, struct mm_struct *mm,
-				struct folio **folio);
+				unsigned int order, struct folio **folio);
 
 /* --- file_scan.c, file.c, file_tables.c ------------------------------------------------- */
 

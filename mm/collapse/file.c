@@ -293,7 +293,7 @@ enum scan_result collapse_file(struct collapse_by *by, struct mm_struct *mm, uns
 	unsigned long pfn = -1;
 	enum scan_result result;
 
-	result = collapse_alloc(by, mm, &c.folio);
+	result = collapse_alloc(by, mm, HPAGE_PMD_ORDER, &c.folio);
 	if (result != SCAN_SUCCEED)
 		goto out;
 	pfn = folio_pfn(c.folio);

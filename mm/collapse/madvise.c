@@ -46,7 +46,13 @@ int hugepage_madvise(struct vm_area_struct *vma, unsigned long *vm_flags, int ad
 	return 0;
 }
 
-static int madvise_errno(enum scan_result result)
+/**
+ * collapse_errno - what MADV_COLLAPSE answers
+ * @result: how it ended, not SCAN_SUCCEED
+ *
+ * Return: a negative error.
+ */
+int collapse_errno(enum scan_result result)
 {
 	switch (result) {
 	case SCAN_ALLOC_HUGE_PAGE_FAIL:
@@ -65,8 +71,13 @@ static int madvise_errno(enum scan_result result)
 	}
 }
 
-/* What says something of this PMD only. */
-static bool madvise_goes_on(enum scan_result result)
+/**
+ * collapse_goes_on - does MADV_COLLAPSE go on with the next PMD?
+ * @result: how one ended
+ *
+ * Return: true if that says something of this PMD only.
+ */
+bool collapse_goes_on(enum scan_result result)
 {
 	switch (result) {
 	case SCAN_PMD_NULL:
@@ -134,7 +145,7 @@ static enum scan_result madvise_all(struct madvise_range *r, struct collapse_by 
 		if (result == SCAN_SUCCEED || result == SCAN_PMD_MAPPED)
 			continue;
 		wrong = result;
-		if (!madvise_goes_on(result))
+		if (!collapse_goes_on(result))
 			break;
 	}
 	return wrong;
@@ -183,5 +194,5 @@ int madvise_collapse(struct vm_area_struct *vma, struct vm_area_struct **prev,
 		mmap_read_lock(r.mm);
 	mmdrop(r.mm);
 	kfree(by);
-	return result == SCAN_SUCCEED ? 0 : madvise_errno(result);
+	return result == SCAN_SUCCEED ? 0 : collapse_errno(result);
 }

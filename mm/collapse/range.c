@@ -85,8 +85,21 @@ enum scan_result collapse_find_table(struct mm_struct *mm, unsigned long addr, p
 	return SCAN_SUCCEED;
 }
 
-static enum scan_result range_of_anon(struct collapse_by *by, struct vm_area_struct *vma,
-				      unsigned long addr, bool *locked)
+/**
+ * collapse_orders - the orders that the settings allow a VMA
+ * @vma: the VMA
+ *
+ * Return: bits of orders. Files have huge pages only.
+ */
+unsigned long collapse_orders(struct vm_area_struct *vma)
+{
+	unsigned long orders = vma_is_anonymous(vma) ? THP_ORDERS_ALL_ANON : BIT(PMD_ORDER);
+
+	return thp_vma_allowable_orders(vma, vma->vm_flags, TVA_ENFORCE_SYSFS, orders);
+}
+
+static enum scan_result range_of_table(struct collapse_by *by, struct vm_area_struct *vma,
+				       unsigned long addr, bool *locked)
 {
 	struct collapse c = { .by = by, .mm = vma->vm_mm, .vma = vma, .address = addr };
 	enum scan_result result = collapse_scan(&c);
@@ -95,6 +108,37 @@ static enum scan_result range_of_anon(struct collapse_by *by, struct vm_area_str
 		return result;
 	*locked = false;
 	return collapse_anon(&c);
+}
+
+/* May parts of a table become larger folios, though the whole did not become a huge page? */
+static bool parts_may(enum scan_result result)
+{
+	switch (result) {
+	case SCAN_EXCEED_NONE_PTE:
+	case SCAN_EXCEED_SWAP_PTE:
+	case SCAN_EXCEED_SHARED_PTE:
+	case SCAN_ALLOC_HUGE_PAGE_FAIL:
+	case SCAN_CGROUP_CHARGE_FAIL:
+	case SCAN_ADDRESS_RANGE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static enum scan_result range_of_anon(struct collapse_by *by, struct vm_area_struct *vma,
+				      unsigned long addr, bool *locked)
+{
+	enum scan_result result = SCAN_ADDRESS_RANGE;
+	unsigned long where = max(addr, vma->vm_start);
+	struct mm_struct *mm = vma->vm_mm;
+	unsigned long orders = by->khugepaged ? collapse_orders(vma) : BIT(PMD_ORDER);
+
+	if (orders & BIT(PMD_ORDER) && where == addr && addr + HPAGE_PMD_SIZE <= vma->vm_end)
+		result = range_of_table(by, vma, addr, locked);
+	if (orders & ~BIT(PMD_ORDER) && parts_may(result))
+		collapse_parts(by, mm, where, locked);
+	return result;
 }
 
 /*
@@ -135,11 +179,13 @@ static enum scan_result range_of_file(struct collapse_by *by, struct vm_area_str
  * collapse_range - make a huge page of what a PMD has
  * @by: who wants it
  * @vma: the VMA, which may have huge pages
- * @addr: the first address, aligned
+ * @addr: the first address, aligned; for khugepaged, of anonymous memory some of the PMD may lie
+ *	outside of @vma
  * @locked: set to false if mmap_lock was let go of; @vma may be gone then
  *
  * Context: mmap_lock held for reading. Sleeps.
- * Return: SCAN_SUCCEED if there is one now; SCAN_PMD_MAPPED if there was one; or what is wrong.
+ * Return: SCAN_SUCCEED if there is one now; SCAN_PMD_MAPPED if there was one; or what is wrong, and
+ * then khugepaged may have made smaller folios.
  */
 enum scan_result collapse_range(struct collapse_by *by, struct vm_area_struct *vma,
 				unsigned long addr, bool *locked)

@@ -291,7 +291,12 @@ enum scan_result collapse_scan(struct collapse *c)
 		collapse_nodes_clear(c->by);
 		c->given_back = collapse_is_given_back(pmdp_get_lockless(c->pmd));
 		table = pte_offset_map_lock(c->mm, c->pmd, c->address, &ptl);
-		result = table ? scan_table(c, table) : SCAN_PMD_NULL;
+		if (!table)
+			result = SCAN_PMD_NULL;
+		else if (collapse_table_is_idle(c->by, table))
+			result = SCAN_LACK_REFERENCED_PAGE;
+		else
+			result = scan_table(c, table);
 		if (table)
 			pte_unmap_unlock(table, ptl);
 	}

@@ -18,6 +18,7 @@ unsigned int khugepaged_max_ptes_none __read_mostly;
 struct collapse_settings collapse_settings __read_mostly = {
 	.scan_sleep_ms = 10000,
 	.alloc_sleep_ms = 60000,
+	.max_idle_sweeps = 8,
 };
 
 /**
@@ -34,7 +35,7 @@ void __init collapse_settings_init(void)
 }
 
 /**
- * collapse_pmd_enabled - does any setting allow huge pages?
+ * collapse_pmd_enabled - does any setting allow huge pages, of the size of a PMD?
  *
  * Those of files go by the global word, those of anonymous memory by the word of their size.
  */
@@ -48,6 +49,16 @@ bool collapse_pmd_enabled(void)
 		return false;
 	return IS_ENABLED(CONFIG_READ_ONLY_THP_FOR_FS) ||
 	       READ_ONCE(huge_anon_orders_inherit) & bit;
+}
+
+/**
+ * collapse_enabled - does any setting allow folios larger than a page?
+ */
+bool collapse_enabled(void)
+{
+	return collapse_pmd_enabled() || READ_ONCE(huge_anon_orders_always) ||
+	       READ_ONCE(huge_anon_orders_madvise) ||
+	       (READ_ONCE(huge_anon_orders_inherit) && hugepage_global_enabled());
 }
 
 #ifdef CONFIG_SYSFS
@@ -105,7 +116,9 @@ NUMBER(alloc_sleep_millisecs, collapse_settings.alloc_sleep_ms, .wakes = true);
 NUMBER(max_ptes_none, khugepaged_max_ptes_none, .of_table = true);
 NUMBER(max_ptes_swap, collapse_settings.max_ptes_swap, .of_table = true);
 NUMBER(max_ptes_shared, collapse_settings.max_ptes_shared, .of_table = true);
+NUMBER(max_idle_sweeps, collapse_settings.max_idle_sweeps);
 NUMBER_RO(pages_collapsed, collapse_settings.collapsed);
+NUMBER_RO(folios_collapsed, collapse_settings.folios_collapsed);
 NUMBER_RO(full_scans, collapse_settings.full_scans);
 
 /* A bit of the flags that mm/thp or mm/huge_memory.c keeps. */
@@ -129,8 +142,10 @@ static struct attribute *files[] = {
 	&max_ptes_none_attr.attr.attr,
 	&max_ptes_swap_attr.attr.attr,
 	&max_ptes_shared_attr.attr.attr,
+	&max_idle_sweeps_attr.attr.attr,
 	&pages_to_scan_attr.attr.attr,
 	&pages_collapsed_attr.attr.attr,
+	&folios_collapsed_attr.attr.attr,
 	&full_scans_attr.attr.attr,
 	&scan_sleep_millisecs_attr.attr.attr,
 	&alloc_sleep_millisecs_attr.attr.attr,

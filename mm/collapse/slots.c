@@ -12,6 +12,7 @@
  * MMF_VM_HUGEPAGE is the flag, and says that there is a slot. The slot has a reference of the
  * mm_struct. The list, its hash and the cursor change under slots_lock.
  */
+#include <linux/collapse_hints.h>
 #include <linux/hashtable.h>
 #include <linux/khugepaged.h>
 #include <linux/mm.h>
@@ -29,6 +30,8 @@ static struct kmem_cache *slots_cache __ro_after_init;
 /* The slot that is being scanned, NULL between two passes; and the address that comes next. */
 static struct mm_slot *cursor;
 static unsigned long cursor_address;
+/* The one that is looked at out of turn. */
+static struct mm_slot *visited;
 
 /**
  * collapse_slots_init - before there is any
@@ -118,10 +121,25 @@ void __khugepaged_enter(struct mm_struct *mm)
  */
 void khugepaged_enter_vma(struct vm_area_struct *vma, unsigned long vm_flags)
 {
-	if (test_bit(MMF_VM_HUGEPAGE, &vma->vm_mm->flags) || !collapse_pmd_enabled())
+	unsigned long orders = vma_is_anonymous(vma) ? THP_ORDERS_ALL_ANON : BIT(PMD_ORDER);
+
+	if (test_bit(MMF_VM_HUGEPAGE, &vma->vm_mm->flags) || !collapse_enabled())
 		return;
-	if (thp_vma_allowable_order(vma, vm_flags, TVA_ENFORCE_SYSFS, PMD_ORDER))
+	if (thp_vma_allowable_orders(vma, vm_flags, TVA_ENFORCE_SYSFS, orders))
 		__khugepaged_enter(vma->vm_mm);
+}
+
+/**
+ * collapse_anon_begins - a VMA has got its anon_vma
+ * @vma: the VMA
+ *
+ * Where no huge page is allowed, but smaller folios are, no fault calls khugepaged_enter_vma().
+ *
+ * Context: mmap_lock held.
+ */
+void collapse_anon_begins(struct vm_area_struct *vma)
+{
+	khugepaged_enter_vma(vma, vma->vm_flags);
 }
 
 /**
@@ -137,7 +155,7 @@ void __khugepaged_exit(struct mm_struct *mm)
 
 	spin_lock(&slots_lock);
 	slot = mm_slot_lookup(slots_hash, mm);
-	scanned = slot && slot == cursor;
+	scanned = slot && (slot == cursor || slot == visited);
 	if (slot && !scanned)
 		slot_del(slot);
 	spin_unlock(&slots_lock);
@@ -232,11 +250,15 @@ struct slot_scan {
  */
 static bool scan_vma(struct slot_scan *s, struct vm_area_struct *vma)
 {
-	unsigned long start = round_up(vma->vm_start, HPAGE_PMD_SIZE);
-	unsigned long end = round_down(vma->vm_end, HPAGE_PMD_SIZE);
+	unsigned long start = vma->vm_start, end = vma->vm_end, orders = collapse_orders(vma);
+	unsigned long at, next;
 
-	if (cursor_address > end ||
-	    !thp_vma_allowable_order(vma, vma->vm_flags, TVA_ENFORCE_SYSFS, PMD_ORDER)) {
+	/* Huge pages only where there is room for them. */
+	if (!(orders & ~BIT(PMD_ORDER))) {
+		start = round_up(start, HPAGE_PMD_SIZE);
+		end = round_down(end, HPAGE_PMD_SIZE);
+	}
+	if (cursor_address > end || !orders) {
 		s->done++;
 		return true;
 	}
@@ -245,11 +267,14 @@ static bool scan_vma(struct slot_scan *s, struct vm_area_struct *vma)
 		cond_resched();
 		if (unlikely(collapse_mm_is_out(s->mm)))
 			return false;
-		s->result = collapse_range(s->by, vma, cursor_address, &s->locked);
+		at = cursor_address & HPAGE_PMD_MASK;
+		/* The rest of a table that ends elsewhere may be of the next VMA. */
+		next = end - at > HPAGE_PMD_SIZE ? at + HPAGE_PMD_SIZE : end;
+		s->done += (next - cursor_address) / PAGE_SIZE;
+		cursor_address = next;
+		s->result = collapse_range(s->by, vma, at, &s->locked);
 		if (s->result == SCAN_SUCCEED)
 			collapse_settings.collapsed++;
-		cursor_address += HPAGE_PMD_SIZE;
-		s->done += HPAGE_PMD_NR;
 		if (!s->locked || s->done >= s->budget)
 			return false;
 	}
@@ -273,6 +298,57 @@ static bool scan_mm(struct slot_scan *s)
 			return unlikely(s->locked && collapse_mm_is_out(s->mm));
 	}
 	return true;
+}
+
+/* --- out of turn ------------------------------------------------------------------------ */
+
+static struct mm_slot *visit_begin(struct mm_struct *mm)
+{
+	spin_lock(&slots_lock);
+	visited = mm_slot_lookup(slots_hash, mm);
+	spin_unlock(&slots_lock);
+	return visited;
+}
+
+/* As cursor_end(): exit has left the slot to us. */
+static void visit_end(struct mm_slot *slot)
+{
+	spin_lock(&slots_lock);
+	visited = NULL;
+	if (slot != cursor && collapse_mm_ends(slot->mm)) {
+		slot_del(slot);
+		slot_free(slot);
+	}
+	spin_unlock(&slots_lock);
+}
+
+/**
+ * collapse_slots_visit - look at one place, wherever the cursor is
+ * @by: khugepaged
+ * @place: the place; its address space may have gone
+ *
+ * Return: how it ended; SCAN_FAIL if there is nothing to be looked at.
+ */
+enum scan_result collapse_slots_visit(struct collapse_by *by, const struct collapse_place *place)
+{
+	struct mm_slot *slot = visit_begin(place->mm);
+	enum scan_result result = SCAN_PAGE_LOCK;
+	struct vm_area_struct *vma;
+	bool locked = true;
+
+	if (!slot)
+		return SCAN_FAIL;
+	if (mmap_read_trylock(slot->mm)) {
+		result = collapse_find_vma(slot->mm, place->address, by, &vma);
+		if (result == SCAN_SUCCEED)
+			result = collapse_range(by, vma, place->address, &locked);
+		if (locked)
+			mmap_read_unlock(slot->mm);
+	}
+	if (result == SCAN_SUCCEED)
+		collapse_settings.collapsed++;
+	visit_end(slot);
+	return result;
 }
 
 /**

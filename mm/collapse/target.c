@@ -74,41 +74,52 @@ static int node_of_most(const struct collapse_by *by, nodemask_t *also)
 	return first_online_node;
 }
 
-static gfp_t target_gfp(const struct collapse_by *by)
+/* Of small folios the allocator would kill somebody to get one, which it does not for large ones. */
+static gfp_t target_gfp(const struct collapse_by *by, unsigned int order)
 {
+	gfp_t gentle = order < HPAGE_PMD_ORDER ? __GFP_NORETRY : 0;
+
 	if (by->khugepaged && !(READ_ONCE(transparent_hugepage_flags) &
 				BIT(TRANSPARENT_HUGEPAGE_DEFRAG_KHUGEPAGED_FLAG)))
-		return GFP_TRANSHUGE_LIGHT;
-	return GFP_TRANSHUGE;
+		return GFP_TRANSHUGE_LIGHT | gentle;
+	return GFP_TRANSHUGE | gentle;
+}
+
+/* The events are of huge pages. */
+static void count(unsigned int order, bool got)
+{
+	count_mthp_stat(order, got ? MTHP_STAT_COLLAPSE_ALLOC : MTHP_STAT_COLLAPSE_ALLOC_FAILED);
+	if (order == HPAGE_PMD_ORDER)
+		count_vm_event(got ? THP_COLLAPSE_ALLOC : THP_COLLAPSE_ALLOC_FAILED);
 }
 
 /**
- * collapse_alloc - a huge page, charged
+ * collapse_alloc - a huge page or a smaller folio, charged
  * @by: who wants it
  * @mm: for whom
+ * @order: of the folio
  * @folio: set to it, or to NULL
  *
  * Context: sleeps, and for long if it must compact: no lock may be held.
  * Return: SCAN_SUCCEED, SCAN_ALLOC_HUGE_PAGE_FAIL, SCAN_CGROUP_CHARGE_FAIL.
  */
 enum scan_result collapse_alloc(struct collapse_by *by, struct mm_struct *mm,
-				struct folio **folio)
+				unsigned int order, struct folio **folio)
 {
-	gfp_t gfp = target_gfp(by);
+	gfp_t gfp = target_gfp(by, order);
 	nodemask_t nodes;
 	int nid = node_of_most(by, &nodes);
 
-	*folio = __folio_alloc(gfp, HPAGE_PMD_ORDER, nid, &nodes);
-	if (!*folio) {
-		count_vm_event(THP_COLLAPSE_ALLOC_FAILED);
+	*folio = __folio_alloc(gfp, order, nid, &nodes);
+	count(order, *folio);
+	if (!*folio)
 		return SCAN_ALLOC_HUGE_PAGE_FAIL;
-	}
-	count_vm_event(THP_COLLAPSE_ALLOC);
 	if (unlikely(mem_cgroup_charge(*folio, mm, gfp))) {
 		folio_put(*folio);
 		*folio = NULL;
 		return SCAN_CGROUP_CHARGE_FAIL;
 	}
-	count_memcg_folio_events(*folio, THP_COLLAPSE_ALLOC, 1);
+	if (order == HPAGE_PMD_ORDER)
+		count_memcg_folio_events(*folio, THP_COLLAPSE_ALLOC, 1);
 	return SCAN_SUCCEED;
 }

@@ -4,7 +4,8 @@
  *
  *	no huge pages allowed		there is no thread
  *	nothing to look through		sleeps until the first address space comes
- *	else				a round; sleeps scan_sleep_millisecs
+ *	else				a round, with faults that fell back first; sleeps
+ *					scan_sleep_millisecs
  *	no huge page to be had		alloc_sleep_millisecs, once a round
  */
 #include <linux/freezer.h>
@@ -42,7 +43,7 @@ void collapse_thread_wake_now(void)
 
 static bool has_work(void)
 {
-	return !collapse_slots_empty() && collapse_pmd_enabled();
+	return !collapse_slots_empty() && collapse_enabled();
 }
 
 /* A write to the settings ends it early. */
@@ -68,6 +69,12 @@ static void scan_round(struct collapse_by *by)
 
 	/* What waits for its place on a list has a reference more. */
 	lru_add_drain_all();
+	/* Half of it at most, or who has many faults that fall back would have khugepaged alone. */
+	done = collapse_soon_scan(by, DIV_ROUND_UP(budget, 2), &result);
+	if (result == SCAN_ALLOC_HUGE_PAGE_FAIL) {
+		sleep_without_memory();
+		slept = true;
+	}
 	while (done < budget && !kthread_should_stop() && has_work()) {
 		cond_resched();
 		passes += collapse_slots_at_start();
@@ -98,7 +105,7 @@ static void sleep_between_rounds(void)
 	unsigned long time = msecs_to_jiffies(READ_ONCE(collapse_settings.scan_sleep_ms));
 
 	if (!has_work()) {
-		if (collapse_pmd_enabled())
+		if (collapse_enabled())
 			wait_event_freezable(thread_wait, work_may_come());
 		return;
 	}
@@ -201,7 +208,7 @@ int start_stop_khugepaged(void)
 	int err = 0;
 
 	mutex_lock(&thread_mutex);
-	if (!collapse_pmd_enabled()) {
+	if (!collapse_enabled()) {
 		if (thread)
 			kthread_stop(thread);
 		thread = NULL;

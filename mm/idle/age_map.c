@@ -105,6 +105,18 @@ bool idle_map_chunk(struct idle_age_map *map, unsigned long start, u8 **ages)
 	return true;
 }
 
+unsigned int __idle_age(struct folio *folio)
+{
+	unsigned int age;
+	u8 *at;
+
+	rcu_read_lock();
+	at = idle_age_of(folio_pfn(folio));
+	age = at ? READ_ONCE(*at) : 0;
+	rcu_read_unlock();
+	return age == IDLE_AGE_TOUCHED ? 0 : age;
+}
+
 void __idle_ages_touch(struct folio *folio)
 {
 	u8 *age;

@@ -12,6 +12,7 @@
  *
  * FALLBACK: the fault goes on with smaller pages.
  */
+#include <linux/collapse_hints.h>
 #include <linux/mm.h>
 #include <linux/khugepaged.h>
 #include <linux/memcontrol.h>
@@ -29,8 +30,10 @@
 
 /* --- nothing is there yet --------------------------------------------------------------- */
 
-static vm_fault_t fault_fallback(enum mthp_stat_item also)
+/* khugepaged comes by, when there may be one. */
+static vm_fault_t fault_fallback(struct vm_fault *vmf, enum mthp_stat_item also)
 {
+	collapse_soon(vmf->vma, vmf->address);
 	count_vm_event(THP_FAULT_FALLBACK);
 	count_mthp_stat(HPAGE_PMD_ORDER, MTHP_STAT_ANON_FAULT_FALLBACK);
 	if (also != MTHP_STAT_ANON_FAULT_FALLBACK) {
@@ -140,10 +143,10 @@ static vm_fault_t fault_folio(struct vm_fault *vmf)
 
 	folio = fault_alloc(vmf, gfp);
 	if (unlikely(!folio))
-		return fault_fallback(MTHP_STAT_ANON_FAULT_FALLBACK);
+		return fault_fallback(vmf, MTHP_STAT_ANON_FAULT_FALLBACK);
 	if (mem_cgroup_charge(folio, vma->vm_mm, gfp)) {
 		folio_put(folio);
-		return fault_fallback(MTHP_STAT_ANON_FAULT_FALLBACK_CHARGE);
+		return fault_fallback(vmf, MTHP_STAT_ANON_FAULT_FALLBACK_CHARGE);
 	}
 	folio_throttle_swaprate(folio, gfp);
 	table = pte_alloc_one(vma->vm_mm);

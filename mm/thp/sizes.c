@@ -275,6 +275,10 @@ SIZE_STAT(shmem_fallback, SHMEM_FALLBACK, OF_FILES);
 SIZE_STAT(shmem_fallback_charge, SHMEM_FALLBACK_CHARGE, OF_FILES);
 #endif
 SIZE_STAT(split, SPLIT, OF_EITHER);
+#ifdef CONFIG_FOLIAGE_COLLAPSE
+SIZE_STAT(collapse_alloc, COLLAPSE_ALLOC, OF_ANON);
+SIZE_STAT(collapse_alloc_failed, COLLAPSE_ALLOC_FAILED, OF_ANON);
+#endif
 SIZE_STAT(split_failed, SPLIT_FAILED, OF_EITHER);
 SIZE_STAT(split_deferred, SPLIT_DEFERRED, OF_ANON);
 SIZE_STAT(nr_anon, NR_ANON, OF_ANON);
@@ -292,6 +296,10 @@ static struct attribute *stat_attrs[] = {
 	&stat_shmem_fallback_charge.attr.attr,
 #endif
 	&stat_split.attr.attr,
+#ifdef CONFIG_FOLIAGE_COLLAPSE
+	&stat_collapse_alloc.attr.attr,
+	&stat_collapse_alloc_failed.attr.attr,
+#endif
 	&stat_split_failed.attr.attr,
 	&stat_split_deferred.attr.attr,
 	&stat_nr_anon.attr.attr,
