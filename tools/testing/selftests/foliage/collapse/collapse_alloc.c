@@ -221,7 +221,11 @@ static bool scanned(void)
 	return false;
 }
 
-FIXTURE(khugepaged) { char alloc_sleep[64]; };
+#define TO_SCAN	DIR "pages_to_scan"
+/* Half of a huge page. */
+#define HALF	THP_DIR "hugepages-1024kB/enabled"
+
+FIXTURE(khugepaged) { char alloc_sleep[64], to_scan[64]; };
 
 FIXTURE_SETUP(khugepaged)
 {
@@ -229,6 +233,7 @@ FIXTURE_SETUP(khugepaged)
 		SKIP(return, "no CONFIG_FAILSLAB, no CONFIG_FAIL_PAGE_ALLOC");
 	failures_allow();
 	if (!read_text(DIR "alloc_sleep_millisecs", self->alloc_sleep, sizeof(self->alloc_sleep)) ||
+	    !read_text(TO_SCAN, self->to_scan, sizeof(self->to_scan)) ||
 	    !write_text(DIR "alloc_sleep_millisecs", "10") || !write_text(SCAN_SLEEP, "10"))
 		fail_setup(DIR);
 }
@@ -238,6 +243,17 @@ FIXTURE_TEARDOWN(khugepaged)
 	write_text(FAIL_PAGE "probability", "0");
 	write_text(DIR "alloc_sleep_millisecs", self->alloc_sleep);
 	write_text(SCAN_SLEEP, "3600000");
+	write_text(TO_SCAN, self->to_scan);
+	write_text(HALF, "never");
+}
+
+/* Of nobody, from now on: as if memory were in pieces. */
+static void no_huge_page(void)
+{
+	if (!write_text(FAIL_PAGE "min-order", "9") || !write_text(FAIL_PAGE "task-filter", "N") ||
+	    !write_text(FAIL_PAGE "times", "-1") || !write_text(FAIL_PAGE "interval", "1") ||
+	    !write_text(FAIL_PAGE "probability", "100"))
+		fail_setup(FAIL_PAGE);
 }
 
 /*
@@ -291,11 +307,7 @@ TEST_F_TIMEOUT(khugepaged, no_huge_pages, 300)
 	collapsed = number_of(DIR "pages_collapsed");
 	make_anon();
 	settle_lru();
-	ASSERT_TRUE(write_text(FAIL_PAGE "min-order", "9"));
-	ASSERT_TRUE(write_text(FAIL_PAGE "task-filter", "N"));
-	ASSERT_TRUE(write_text(FAIL_PAGE "times", "-1"));
-	ASSERT_TRUE(write_text(FAIL_PAGE "interval", "1"));
-	ASSERT_TRUE(write_text(FAIL_PAGE "probability", "100"));
+	no_huge_page();
 	EXPECT_EQ(op_advise(), 0);
 	for (int i = 0; i < 1000 && vm_count("thp_collapse_alloc_failed") < failed + 3; i++)
 		usleep(10000);
@@ -307,6 +319,63 @@ TEST_F_TIMEOUT(khugepaged, no_huge_pages, 300)
 	EXPECT_TRUE(scanned());
 	EXPECT_TRUE(is_huge());
 	EXPECT_EQ(number_of(DIR "pages_collapsed"), collapsed + 1);
+	EXPECT_EQ(thp_wrong(p, PAGES), 0);
+}
+
+/* Two halves are better than nothing, and when there are huge pages again they become one. */
+TEST_F_TIMEOUT(khugepaged, smaller_instead, 300)
+{
+	long made = number_of(DIR "folios_collapsed"), got = size_count("1024kB", "collapse_alloc");
+
+	ASSERT_TRUE(scanned());
+	make_anon();
+	settle_lru();
+	ASSERT_TRUE(write_text(HALF, "madvise"));
+	no_huge_page();
+	EXPECT_EQ(op_advise(), 0);
+	EXPECT_TRUE(scanned());
+	EXPECT_FALSE(is_huge());
+	EXPECT_GE(number_of(DIR "folios_collapsed"), made + 2);
+	EXPECT_GE(size_count("1024kB", "collapse_alloc"), got + 2);
+	EXPECT_GT(size_count("2048kB", "collapse_alloc_failed"), 0);
+	EXPECT_EQ(pages_with(p, PAGES, KPF_HEAD), 2);
+	EXPECT_EQ(pages_with(p, PAGES, KPF_TAIL), PAGES - 2);
+	EXPECT_EQ(thp_wrong(p, PAGES), 0);
+	ASSERT_TRUE(write_text(FAIL_PAGE "probability", "0"));
+	EXPECT_TRUE(scanned());
+	EXPECT_TRUE(is_huge());
+	EXPECT_EQ(thp_wrong(p, PAGES), 0);
+}
+
+#define BEFORE	32
+
+/* A fault that wanted a huge page has it before what lies on the way, of which a round has one. */
+TEST_F_TIMEOUT(khugepaged, fallen_back_first, 300)
+{
+	char *before;
+	long done;
+
+	ASSERT_TRUE(scanned());
+	/* Later mappings are lower, which is where a round begins. */
+	p = thp_room(PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	fd = -1;
+	before = thp_room(BEFORE * PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	ASSERT_LT(before, p);
+	madvise(before, BEFORE * HUGE, MADV_NOHUGEPAGE);
+	thp_fill(before, BEFORE * PAGES);
+	settle_lru();
+	ASSERT_TRUE(write_text(TO_SCAN, "512"));
+	no_huge_page();
+	madvise(before, BEFORE * HUGE, MADV_HUGEPAGE);
+	thp_fill(p, PAGES);
+	ASSERT_FALSE(is_huge());
+	settle_lru();
+	done = number_of(DIR "pages_collapsed");
+	ASSERT_TRUE(write_text(FAIL_PAGE "probability", "0"));
+	for (int i = 0; i < 1000 && number_of(DIR "pages_collapsed") == done; i++)
+		usleep(1000);
+	EXPECT_TRUE(is_huge());
+	EXPECT_LT(smaps_kb(before, "AnonHugePages"), BEFORE / 4 * 2048);
 	EXPECT_EQ(thp_wrong(p, PAGES), 0);
 }
 
