@@ -502,6 +502,44 @@ static void *mover(void *arg)
 	return NULL;
 }
 
+/* --- pinned to be read ------------------------------------------------------------------ */
+
+/*
+ * What is written after a page went into a pipe comes out of it, or the page was taken while the pipe
+ * had it. All of it is given up and filled anew, so that there is always something to be collapsed.
+ */
+static void *pinner(void *arg)
+{
+	char *p = thp_room(PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	uint64_t gen = 0, got;
+	int fds[2];
+
+	/* Or a write may have to copy, and the pipe has what a child has. */
+	if (pipe(fds) || madvise(p, HUGE, MADV_DONTFORK))
+		fail_setup("pipe");
+	for (unsigned int seed = 5; !stop;) {
+		madvise(p, HUGE, MADV_DONTNEED);
+		for (size_t i = 0; i < PAGES; i++)
+			*(volatile uint64_t *)(p + i * PAGE) = gen;
+		for (int k = 0; k < 100 && !stop; k++) {
+			volatile uint64_t *page = (uint64_t *)(p + rand_r(&seed) % PAGES * PAGE);
+			struct iovec iov = { (void *)page, 8 };
+
+			if (vmsplice(fds[1], &iov, 1, 0) != 8)
+				continue;
+			usleep(rand_r(&seed) % 500);
+			*page = ++gen;
+			if (read(fds[0], &got, 8) == 8 && got == gen)
+				continue;
+			printf("# a pipe holds %lx, wanted %lx, entry %lx\n", got, gen,
+			       pagemap_of((void *)page));
+			__atomic_fetch_add(&wrong, 1, __ATOMIC_RELAXED);
+			stop = true;
+		}
+	}
+	return NULL;
+}
+
 /* --- the set-up ------------------------------------------------------------------------- */
 
 /* What is changed of the system, and how it was. */
@@ -626,7 +664,7 @@ static const struct {
 	long nr;
 } threads[] = {
 	{ writer, WRITERS }, { kernel_writer, KERNEL_WRITERS }, { collapser, 1 }, { other, OTHERS },
-	{ mover, MOVERS },
+	{ mover, MOVERS }, { pinner, 1 },
 };
 
 static void run(int seconds)
