@@ -10,6 +10,7 @@
  *	for reading	replace		see parts_replace.c
  */
 #include <linux/mm.h>
+#include <linux/page_idle.h>
 #include <linux/userfaultfd_k.h>
 
 #include "../internal.h"
