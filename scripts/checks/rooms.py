@@ -237,10 +237,14 @@ def bitmaps():
 @step("kernel", "stock", "tools")
 def pagewatch():
     """pagewatch on both kernels"""
-    script, inputs = f"{KSELFTEST}/pagewatch/pagewatch.sh", (f"{BUILD}/tools/pagewatch", f"{SELFTESTS}/toucher")
-    command = ("env", f"PAGEWATCH={inputs[0]}", f"TOUCHER={inputs[1]}", script)
-    together(*[lambda k=k: judge(f"pagewatch on {k}", Guest(f"pagewatch-{k}", k, command, inputs=(*inputs, script),
-                                                            timeout=600)) for k in ("stock", "foliage")])
+    folder, programs = f"{KSELFTEST}/pagewatch", (f"{BUILD}/tools/pagewatch", f"{SELFTESTS}/toucher")
+
+    def run(name, kernel):
+        script = f"{folder}/{name}.sh"
+        judge(f"{name} on {kernel}",
+              Guest(f"{name}-{kernel}", kernel, ("env", f"PAGEWATCH={programs[0]}", f"TOUCHER={programs[1]}", script),
+                    inputs=(*programs, script, f"{folder}/tap.sh"), timeout=600))
+    together(*[lambda n=n, k=k: run(n, k) for k in ("stock", "foliage") for n in ("pagewatch", "pagewatch_thp")])
 
 
 @step("kernel", "tools")

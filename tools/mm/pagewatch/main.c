@@ -68,6 +68,20 @@ static const struct cmd commands[] = {
 	  "      --json               one JSON document\n"
 	  "  -h, --help\n"
 	  "  -V, --version\n", cmd_ages },
+	{ "thp", "how much memory is in huge pages, and why the rest is not",
+	  "usage: pagewatch thp -p PID | -C CGROUP | --all [options]\n\n"
+	  "Shows in folios of which sizes memory is, and for each range that could be a huge page\n"
+	  "and is not, why.\n\n"
+	  "  -p, --pid PID            one process, with its mappings\n"
+	  "  -C, --cgroup CGROUP      the processes of a cgroup and those below it\n"
+	  "  -a, --all                all processes\n"
+	  "  -v, --verbose            with -p: every mapping, not only those that could be huge\n"
+	  "  -z, --zeroes             read the memory, to tell how much of it is zeroes; what is\n"
+	  "                           read counts as used\n"
+	  "  -P, --prometheus FILE    write node_exporter's textfile format, atomically\n"
+	  "      --json               one JSON document\n"
+	  "  -h, --help\n"
+	  "  -V, --version\n", cmd_thp },
 };
 
 static void print_help(FILE *f)

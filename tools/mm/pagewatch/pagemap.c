@@ -34,6 +34,7 @@ struct scan_request {
 
 #define SCAN_IOCTL	_IOWR('f', 16, struct scan_request)
 #define SCAN_PRESENT	(1 << 3)
+#define SCAN_HUGE	(1 << 6)
 
 struct reader {
 	const struct proc *proc;
@@ -214,5 +215,58 @@ int pagemap_read(struct proc *p, struct spans *s)
 	err = read_vmas(&r);
 	free(r.buf);
 	close(r.fd);
+	return err;
+}
+
+/* --- PMDs ------------------------------------------------------------------------------- */
+
+static void add_extent(struct extents *e, uint64_t from, uint64_t to)
+{
+	if (e->nr && e->extent[e->nr - 1].to == from) {
+		e->extent[e->nr - 1].to = to;
+		return;
+	}
+	e->extent = xrealloc(e->extent, (e->nr + 1) * sizeof(*e->extent));
+	e->extent[e->nr++] = (struct extent){ from, to };
+}
+
+static int huge_of_vma(int fd, const struct vma *v, struct extents *e)
+{
+	static struct scan_part part[NR_PARTS];
+	uint64_t from = v->start;
+
+	while (from < v->end) {
+		struct scan_request q = {
+			.bytes = sizeof(q), .from = from, .to = v->end,
+			.parts = (uintptr_t)part, .nr_parts = NR_PARTS,
+			.all_of = SCAN_HUGE, .wanted = SCAN_HUGE,
+		};
+		int nr = ioctl(fd, SCAN_IOCTL, &q), i;
+
+		if (nr < 0)
+			return errno == ESRCH ? E_GONE : errno == ENOTTY || errno == EINVAL ?
+			       fail("the kernel does not tell what PMDs map: it needs PAGEMAP_SCAN "
+				    "(Linux 6.7)") : fail("PAGEMAP_SCAN: %s", strerror(errno));
+		for (i = 0; i < nr; i++)
+			add_extent(e, part[i].from, part[i].to);
+		if (q.stopped_at <= from)
+			break;
+		from = q.stopped_at;
+	}
+	return 0;
+}
+
+int pagemap_read_huge(struct proc *p, struct extents *e)
+{
+	int fd = openat(p->dir, "pagemap", O_RDONLY | O_CLOEXEC), err = 0;
+	size_t i;
+
+	e->nr = 0;
+	if (fd < 0)
+		return proc_gone(p) ? E_GONE : fail("cannot open /proc/%d/pagemap: %s", p->pid,
+						    strerror(errno));
+	for (i = 0; i < p->nr_vmas && !err && !(p->vma[i].start >> 63); i++)
+		err = huge_of_vma(fd, &p->vma[i], e);
+	close(fd);
 	return err;
 }

@@ -2,7 +2,7 @@
 /*
  * pagewatch: what the files of one invocation share.
  *
- *   main    subcommand table            wss, heatmap, types, ages   one subcommand each
+ *   main    subcommand table            wss, heatmap, types, ages, thp   one subcommand each
  *   opts    words to values             record, plot                a heatmap's data and picture
  *   out     tables, JSON, progress      watch                       mark, wait, read, judge
  *   newfile what is written to          text                        what others wrote
@@ -107,6 +107,7 @@ struct proc {
 };
 
 int proc_open(struct proc *p, pid_t pid);
+int proc_open_quietly(struct proc *p, pid_t pid);
 void proc_close(struct proc *p);
 int proc_read_vmas(struct proc *p);
 bool proc_gone(struct proc *p);
@@ -188,6 +189,19 @@ struct spans {
 };
 
 int pagemap_read(struct proc *p, struct spans *s);
+
+/* Where PMDs map, hugetlb's among them, in the order of addresses. */
+struct extent {
+	uint64_t from;
+	uint64_t to;
+};
+
+struct extents {
+	struct extent *extent;
+	size_t nr;
+};
+
+int pagemap_read_huge(struct proc *p, struct extents *e);
 
 /* kpage.c: /proc/kpageflags, kpagecount, kpagecgroup */
 #define KPF_BIT(n)	(1ULL << (n))
@@ -314,6 +328,7 @@ struct ages {
 
 extern const char *const age_labels[NR_AGES];
 extern const char *const age_kinds[3];
+void prom_label(FILE *f, const char *name, const char *value);
 int prom_write(const struct ages *a, const char *cgroup, const char *path);
 
 int cmd_wss(int argc, char **argv);
@@ -321,5 +336,6 @@ int cmd_heatmap(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_types(int argc, char **argv);
 int cmd_ages(int argc, char **argv);
+int cmd_thp(int argc, char **argv);
 
 #endif

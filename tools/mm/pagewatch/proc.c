@@ -70,19 +70,18 @@ bool proc_gone(struct proc *p)
 	return gone;
 }
 
-int proc_open(struct proc *p, pid_t pid)
+/* Its folder and its name. -1 without a word: there is none, or it has exited. */
+static int proc_find(struct proc *p, pid_t pid)
 {
 	char path[32], *text;
 
 	*p = (struct proc){ .pid = pid, .dir = -1, .pidfd = -1 };
 	snprintf(path, sizeof(path), "/proc/%d", pid);
 	p->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (p->dir < 0)
-		return fail("no process %d", pid);
-	text = read_text(p->dir, "comm", NULL);
+	text = p->dir < 0 ? NULL : read_text(p->dir, "comm", NULL);
 	if (!text || proc_gone(p)) {
 		free(text);
-		return fail("process %d has exited", pid);
+		return -1;
 	}
 	text[strcspn(text, "\n")] = 0;
 	/* A process names itself: no escape sequences for our terminal. */
@@ -92,6 +91,19 @@ int proc_open(struct proc *p, pid_t pid)
 	p->pidfd = syscall(SYS_pidfd_open, pid, 0);
 #endif
 	proc_read_tmpfs(p);
+	return 0;
+}
+
+/* One of many, of which some have no memory, and some are gone by now: -1 without a word. */
+int proc_open_quietly(struct proc *p, pid_t pid)
+{
+	return proc_find(p, pid) || proc_read_vmas(p) ? -1 : 0;
+}
+
+int proc_open(struct proc *p, pid_t pid)
+{
+	if (proc_find(p, pid))
+		return fail(p->dir < 0 ? "no process %d" : "process %d has exited", pid);
 	if (proc_read_vmas(p)) {
 		if (errno == EACCES || errno == EPERM)
 			return fail("needs root: not allowed to read /proc/%d/maps", pid);

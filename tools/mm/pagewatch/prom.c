@@ -3,7 +3,7 @@
 #include "pagewatch.h"
 
 /* A label's value knows three escapes. */
-static void put_label(FILE *f, const char *name, const char *value)
+void prom_label(FILE *f, const char *name, const char *value)
 {
 	fprintf(f, "%s=\"", name);
 	for (; *value; value++) {
@@ -28,7 +28,7 @@ static void put_value(FILE *f, const char *name, const char *cgroup, double valu
 	fprintf(f, "foliage_idle_%s", name);
 	if (cgroup) {
 		fputc('{', f);
-		put_label(f, "cgroup", cgroup);
+		prom_label(f, "cgroup", cgroup);
 		fputc('}', f);
 	}
 	fprintf(f, " %.15g\n", value);
@@ -46,12 +46,12 @@ int prom_write(const struct ages *a, const char *cgroup, const char *path)
 	for (row = 0; row < NR_AGES; row++) {
 		for (i = 0; i < 3; i++) {
 			fputs("foliage_idle_age_bytes{", nf.f);
-			put_label(nf.f, "kind", age_kinds[i]);
+			prom_label(nf.f, "kind", age_kinds[i]);
 			fputc(',', nf.f);
-			put_label(nf.f, "age", age_labels[row]);
+			prom_label(nf.f, "age", age_labels[row]);
 			if (cgroup) {
 				fputc(',', nf.f);
-				put_label(nf.f, "cgroup", cgroup);
+				prom_label(nf.f, "cgroup", cgroup);
 			}
 			fprintf(nf.f, "} %llu\n", (unsigned long long)a->bytes[row][i]);
 		}

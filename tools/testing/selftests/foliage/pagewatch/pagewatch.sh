@@ -4,109 +4,10 @@
 #   PAGEWATCH=path TOUCHER=path ./pagewatch.sh      as root, on any kernel with CONFIG_IDLE_PAGE_TRACKING
 # Without TOUCHER, toucher.c beside this file is compiled.
 
-PW=${PAGEWATCH:-pagewatch}
 here=$(cd "$(dirname "$0")" && pwd)
-dir=$(mktemp -d) || exit 1
 MIB=64
 HOT=25
-THP=/sys/kernel/mm/transparent_hugepage
-CG=/sys/fs/cgroup
-nr=0
-failed=0
-cleanup_cg=
-pid=
-saved=
-
-# ---- TAP ----
-
-# check NAME COMMAND...: ok when the command succeeds; what it says goes to the log
-check() {
-	local name=$1
-
-	shift
-	nr=$((nr + 1))
-	if "$@" >"$dir/log" 2>&1; then
-		echo "ok $nr $name"
-	else
-		echo "not ok $nr $name"
-		sed 's/^/# /' "$dir/log" | head -30
-		failed=$((failed + 1))
-	fi
-}
-
-skip() {
-	nr=$((nr + 1))
-	echo "ok $nr $1 # SKIP $2"
-}
-
-# fails WITH STATUS and TEXT in stderr: fails STATUS TEXT COMMAND...
-fails() {
-	local want=$1 text=$2 got
-
-	shift 2
-	"$@" >"$dir/out" 2>"$dir/err"
-	got=$?
-	cat "$dir/out" "$dir/err"
-	echo "status $got, expected $want and '$text'"
-	[ $got = "$want" ] && grep -q -- "$text" "$dir/err"
-}
-
-# value of a Python expression over the JSON document d in a file
-j() {
-	python3 -c 'import json, sys
-d = json.load(open(sys.argv[1]))
-print(eval(sys.argv[2]))' "$1" "$2"
-}
-
-# true when the expression over the JSON is
-holds() {
-	cat "$1"
-	[ "$(j "$1" "bool($2)")" = True ]
-}
-
-# ---- the watched program ----
-
-start() {
-	start_program "$toucher" "$@"
-}
-
-# Any program that says when it is ready.
-start_program() {
-	local i
-
-	"$@" >"$dir/ready" 2>&1 &
-	pid=$!
-	for i in $(seq 300); do
-		grep -q ^ready "$dir/ready" && return
-		kill -0 $pid 2>/dev/null || break
-		sleep 0.1
-	done
-	echo "# $* did not start: $(cat "$dir/ready")"
-	return 1
-}
-
-stop() {
-	[ -n "$pid" ] && kill $pid 2>/dev/null && wait $pid 2>/dev/null
-	pid=
-}
-
-remember() {
-	saved="$saved $1=$(sed 's/.*\[\(.*\)\].*/\1/' "$1")"
-}
-
-finish() {
-	local s
-
-	stop
-	for s in $saved; do
-		echo "${s#*=}" >"${s%%=*}"
-	done
-	for s in $cleanup_cg; do
-		rmdir "$s"
-	done
-	rm -rf "$dir"
-}
-trap finish EXIT
+. "$here/tap.sh"
 
 # Of kind $2 in the last interval of $1: $3 MiB in all, HOT per cent of it referenced, give or take.
 pattern() {
@@ -765,7 +666,7 @@ help_and_version() {
 	local c
 
 	"$PW" --help | grep -q 'usage: pagewatch' && "$PW" --version | grep -q '^pagewatch ' || return
-	for c in wss heatmap report types ages; do
+	for c in wss heatmap report types ages thp; do
 		"$PW" $c --help | grep -q "usage: pagewatch $c" && "$PW" $c --version | grep -q '^pagewatch ' ||
 			return
 	done
@@ -848,24 +749,7 @@ test_bad_input() {
 		setpriv --bounding-set=-sys_admin "$PW" wss -p $$
 }
 
-
-[ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 4; }
-if ! [ -e /sys/kernel/mm/page_idle/bitmap ]; then
-	echo "1..0 # SKIP the kernel lacks CONFIG_IDLE_PAGE_TRACKING"
-	exit 4
-fi
-command -v "$PW" >/dev/null || { echo "Bail out! no pagewatch at $PW: set PAGEWATCH"; exit 1; }
-PW=$(command -v "$PW")
-toucher=${TOUCHER:-$dir/toucher}
-if [ -z "$TOUCHER" ] && ! ${CC:-cc} -O2 -o "$toucher" "$here/toucher.c"; then
-	echo "Bail out! cannot compile toucher.c: set TOUCHER"
-	exit 1
-fi
-
-echo "TAP version 13"
-for f in $THP/hugepages-64kB/enabled $THP/hugepages-2048kB/enabled; do
-	[ -e $f ] && remember $f
-done
+needs /sys/kernel/mm/page_idle/bitmap CONFIG_IDLE_PAGE_TRACKING
 test_wss
 test_cgroup
 test_heatmap
@@ -874,6 +758,4 @@ test_types
 test_ages
 test_targets
 test_bad_input
-echo "1..$nr"
-echo "# $((nr - failed)) passed, $failed failed"
-[ $failed = 0 ]
+summary
