@@ -244,7 +244,8 @@ def pagewatch():
         judge(f"{name} on {kernel}",
               Guest(f"{name}-{kernel}", kernel, ("env", f"PAGEWATCH={programs[0]}", f"TOUCHER={programs[1]}", script),
                     inputs=(*programs, script, f"{folder}/tap.sh"), timeout=600))
-    together(*[lambda n=n, k=k: run(n, k) for k in ("stock", "foliage") for n in ("pagewatch", "pagewatch_thp")])
+    together(*[lambda n=n, k=k: run(n, k) for k in ("stock", "foliage")
+               for n in ("pagewatch", "pagewatch_thp", "pagewatch_dirty")])
 
 
 @step("kernel", "tools")

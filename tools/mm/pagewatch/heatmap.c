@@ -195,9 +195,9 @@ static void summarise(const struct record *r)
 		}
 	}
 	printf("process %d (%s): %zu intervals of %g s, %zu regions, "
-	       "on average %.0f%% referenced\n",
+	       "on average %.0f%% %s\n",
 	       r->pid, r->comm, r->nr_shots, r->interval, r->nr_regions,
-	       known ? 100.0 * used / known : 0.0);
+	       known ? 100.0 * used / known : 0.0, r->written ? "written" : "referenced");
 }
 
 int cmd_report(int argc, char **argv)

@@ -82,6 +82,18 @@ static const struct cmd commands[] = {
 	  "      --json               one JSON document\n"
 	  "  -h, --help\n"
 	  "  -V, --version\n", cmd_thp },
+	{ "dirty", "which pages a process writes to",
+	  "usage: pagewatch dirty -p PID [options]\n\n"
+	  "Tells how much memory was written to in each interval, of what the program itself has\n"
+	  "registered for that: with a userfaultfd, with UFFD_FEATURE_WP_ASYNC.\n\n"
+	  "  -p, --pid PID            the process\n"
+	  "  -i, --interval SECONDS   length of an interval, fractions allowed (default 1)\n"
+	  "  -n, --count COUNT        end after COUNT intervals (default: until interrupted)\n"
+	  "  -o, --output FILE        picture to write, .png or .svg (needs gnuplot)\n"
+	  "  -r, --record FILE        keep the measurements, for 'pagewatch report'\n"
+	  "      --json               one JSON document\n"
+	  "  -h, --help\n"
+	  "  -V, --version\n", cmd_dirty },
 };
 
 static void print_help(FILE *f)

@@ -33,8 +33,7 @@ struct scan_request {
 };
 
 #define SCAN_IOCTL	_IOWR('f', 16, struct scan_request)
-#define SCAN_PRESENT	(1 << 3)
-#define SCAN_HUGE	(1 << 6)
+#define SCAN_PROTECT	(1 << 0)
 
 struct reader {
 	const struct proc *proc;
@@ -220,7 +219,7 @@ int pagemap_read(struct proc *p, struct spans *s)
 
 /* --- PMDs ------------------------------------------------------------------------------- */
 
-static void add_extent(struct extents *e, uint64_t from, uint64_t to)
+void extents_add(struct extents *e, uint64_t from, uint64_t to)
 {
 	if (e->nr && e->extent[e->nr - 1].to == from) {
 		e->extent[e->nr - 1].to = to;
@@ -230,25 +229,37 @@ static void add_extent(struct extents *e, uint64_t from, uint64_t to)
 	e->extent[e->nr++] = (struct extent){ from, to };
 }
 
-static int huge_of_vma(int fd, const struct vma *v, struct extents *e)
+static void take_huge(void *data, uint64_t from, uint64_t to, uint64_t categories)
+{
+	(void)categories;
+	extents_add(data, from, to);
+}
+
+/* All ranges that fit, in the order of addresses: what they are is for the callback. */
+int pagemap_scan(int fd, const struct pagemap_query *query,
+		 void (*take)(void *data, uint64_t from, uint64_t to, uint64_t categories), void *data)
 {
 	static struct scan_part part[NR_PARTS];
-	uint64_t from = v->start;
+	uint64_t from = query->from;
 
-	while (from < v->end) {
+	while (from < query->to) {
 		struct scan_request q = {
-			.bytes = sizeof(q), .from = from, .to = v->end,
+			.bytes = sizeof(q), .flags = query->protect ? SCAN_PROTECT : 0,
+			.from = from, .to = query->to,
 			.parts = (uintptr_t)part, .nr_parts = NR_PARTS,
-			.all_of = SCAN_HUGE, .wanted = SCAN_HUGE,
+			.all_of = query->all_of, .any_of = query->any_of, .wanted = query->wanted,
 		};
 		int nr = ioctl(fd, SCAN_IOCTL, &q), i;
 
+		if (nr < 0 && errno == EINTR && !stop_requested())
+			continue;
 		if (nr < 0)
-			return errno == ESRCH ? E_GONE : errno == ENOTTY || errno == EINVAL ?
-			       fail("the kernel does not tell what PMDs map: it needs PAGEMAP_SCAN "
-				    "(Linux 6.7)") : fail("PAGEMAP_SCAN: %s", strerror(errno));
+			return errno == ESRCH ? E_GONE : errno == EINTR ? -1 :
+			       errno == ENOTTY || errno == EINVAL ?
+			       fail("the kernel lacks PAGEMAP_SCAN (Linux 6.7)") :
+			       fail("PAGEMAP_SCAN: %s", strerror(errno));
 		for (i = 0; i < nr; i++)
-			add_extent(e, part[i].from, part[i].to);
+			take(data, part[i].from, part[i].to, part[i].categories);
 		if (q.stopped_at <= from)
 			break;
 		from = q.stopped_at;
@@ -266,7 +277,9 @@ int pagemap_read_huge(struct proc *p, struct extents *e)
 		return proc_gone(p) ? E_GONE : fail("cannot open /proc/%d/pagemap: %s", p->pid,
 						    strerror(errno));
 	for (i = 0; i < p->nr_vmas && !err && !(p->vma[i].start >> 63); i++)
-		err = huge_of_vma(fd, &p->vma[i], e);
+		err = pagemap_scan(fd, &(struct pagemap_query){
+			.from = p->vma[i].start, .to = p->vma[i].end,
+			.all_of = SCAN_HUGE, .wanted = SCAN_HUGE }, take_huge, e);
 	close(fd);
 	return err;
 }

@@ -2,7 +2,7 @@
 /*
  * pagewatch: what the files of one invocation share.
  *
- *   main    subcommand table            wss, heatmap, types, ages, thp   one subcommand each
+ *   main    subcommand table            wss, heatmap, types, ages, thp, dirty   one subcommand each
  *   opts    words to values             record, plot                a heatmap's data and picture
  *   out     tables, JSON, progress      watch                       mark, wait, read, judge
  *   newfile what is written to          text                        what others wrote
@@ -190,6 +190,25 @@ struct spans {
 
 int pagemap_read(struct proc *p, struct spans *s);
 
+/* PAGEMAP_SCAN: ranges of pages that have all of some categories, and any of others. */
+#define SCAN_WPALLOWED	(1 << 0)
+#define SCAN_WRITTEN	(1 << 1)
+#define SCAN_PRESENT	(1 << 3)
+#define SCAN_SWAPPED	(1 << 4)
+#define SCAN_HUGE	(1 << 6)
+
+struct pagemap_query {
+	uint64_t from;
+	uint64_t to;
+	uint64_t all_of;
+	uint64_t any_of;
+	uint64_t wanted;	/* to be told of each range */
+	bool protect;		/* against writes, what fits */
+};
+
+int pagemap_scan(int fd, const struct pagemap_query *query,
+		 void (*take)(void *data, uint64_t from, uint64_t to, uint64_t categories), void *data);
+
 /* Where PMDs map, hugetlb's among them, in the order of addresses. */
 struct extent {
 	uint64_t from;
@@ -201,6 +220,7 @@ struct extents {
 	size_t nr;
 };
 
+void extents_add(struct extents *e, uint64_t from, uint64_t to);
 int pagemap_read_huge(struct proc *p, struct extents *e);
 
 /* kpage.c: /proc/kpageflags, kpagecount, kpagecgroup */
@@ -296,6 +316,7 @@ struct region {
 struct record {
 	pid_t pid;
 	char comm[32];
+	bool written;		/* cells count pages written to, not referenced */
 	double interval;
 	uint64_t cell_bytes;
 	uint64_t page_size;
@@ -337,5 +358,6 @@ int cmd_report(int argc, char **argv);
 int cmd_types(int argc, char **argv);
 int cmd_ages(int argc, char **argv);
 int cmd_thp(int argc, char **argv);
+int cmd_dirty(int argc, char **argv);
 
 #endif

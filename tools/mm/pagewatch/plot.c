@@ -332,25 +332,26 @@ static const char style[] =
 	"set cbrange [0:100]\n"
 	"set colorbox user origin screen " BOX ", " MAP_BOTTOM
 	" size screen " BOX_WIDTH ", " MAP_HEIGHT "\n"
-	"set cblabel 'share referenced, %' font ',10' " INK_AXES " offset 0.5,0\n"
 	"set cbtics 20 font ',9'\n";
 
 static void put_script(const struct picture *p, FILE *f, bool svg)
 {
 	const struct record *r = p->r;
 	double width = r->shot[r->nr_shots - 1].time / r->nr_shots;
+	const char *what = r->written ? "written" : "referenced";
 
 	fprintf(f, "set terminal %s size 1400,900 noenhanced font 'DejaVu Sans,11' "
 		"background rgb 'white'\n", svg ? "svg dynamic" : "pngcairo");
 	fputs(style, f);
+	fprintf(f, "set cblabel 'share %s, %%' font ',10' " INK_AXES " offset 0.5,0\n", what);
 	put_matrix(p, f);
 	put_totals(r, f);
 	fputs("set multiplot\nset tmargin at screen " MAP_TOP "\nset bmargin at screen " MAP_BOTTOM "\n"
 	      "set label '", f);
 	put_text(f, r->comm);
 	fprintf(f, "' at screen " LEFT ", " TITLE " left font ',17' " INK "\n"
-		"set label 'process %d: memory referenced in each %.3g s, by address' "
-		"at screen " LEFT ", " SUBTITLE " left font ',11' " INK_PALE "\n", r->pid, width);
+		"set label 'process %d: memory %s in each %.3g s, by address' "
+		"at screen " LEFT ", " SUBTITLE " left font ',11' " INK_PALE "\n", r->pid, what, width);
 	put_tics(p, f);
 	fprintf(f, "w = %.6f\nset xrange [0:%.6f]\nset yrange [0:%zu]\n"
 		"unset ytics\nset format x ''\nunset key\n"
@@ -364,9 +365,9 @@ static void put_script(const struct picture *p, FILE *f, bool svg)
 	      "set grid y lw 0.5 lc rgb '#e5e7eb'\n"
 	      "set key at graph " KEY_BEGINS ", 1 left top Left reverse samplen 1.2 font ',9' "
 	      INK_AXES "\n"
-	      "plot '$sum' using ($1 * w):3 with filledcurves y1=0 fc rgb '#c7cbe6' title 'idle', "
-	      "'$sum' using ($1 * w):2 with filledcurves y1=0 fc rgb '#f98d3c' "
-	      "title 'referenced'\nunset multiplot\n", f);
+	      "plot '$sum' using ($1 * w):3 with filledcurves y1=0 fc rgb '#c7cbe6' title '", f);
+	fprintf(f, "%s', '$sum' using ($1 * w):2 with filledcurves y1=0 fc rgb '#f98d3c' "
+		"title '%s'\nunset multiplot\n", r->written ? "not written" : "idle", what);
 }
 
 /* gnuplot warns of every blank stretch: its words are of interest only when it fails. */

@@ -9,6 +9,7 @@
  *   interval 1.000
  *   page_size 4096
  *   cell_bytes 1048576
+ *   written                         of pagewatch dirty: pages written to, not referenced
  *   region START END NAME            hex; one for each VMA seen
  *   shot SECONDS CELLS               then CELLS lines, by address:
  *   ADDRESS REFERENCED IDLE UNTRACKED     hex, then pages
@@ -94,6 +95,8 @@ int record_write(const struct record *r, const char *path)
 	put_line_text(nf.f, r->comm);
 	fprintf(nf.f, "interval %.3f\npage_size %llu\ncell_bytes %llu\n", r->interval,
 		(unsigned long long)r->page_size, (unsigned long long)r->cell_bytes);
+	if (r->written)
+		fputs("written\n", nf.f);
 	for (i = 0; i < r->nr_regions; i++) {
 		fprintf(nf.f, "region %llx %llx ", (unsigned long long)r->region[i].start,
 			(unsigned long long)r->region[i].end);
@@ -272,6 +275,10 @@ static int read_body(struct record *r, struct reading *rd)
 		at = after(rd, "end");
 		if (at && text_number(&at, 10, UINT64_MAX, &shots) && !*at)
 			return shots == r->nr_shots ? 0 : bad(rd, "shots are missing before it");
+		if (!strcmp(rd->line, "written")) {
+			r->written = true;
+			continue;
+		}
 		at = after(rd, "region");
 		err = at ? read_region(r, rd, at) : read_shot(r, rd);
 	}
@@ -305,6 +312,8 @@ void record_json(const struct record *r)
 	json_str("version", VERSION);
 	json_int("pid", r->pid);
 	json_str("comm", r->comm);
+	if (r->written)
+		json_str("of", "written");
 	json_num("interval", r->interval);
 	json_int("page_size", r->page_size);
 	json_int("cell_bytes", r->cell_bytes);
