@@ -94,6 +94,19 @@ static const struct cmd commands[] = {
 	  "      --json               one JSON document\n"
 	  "  -h, --help\n"
 	  "  -V, --version\n", cmd_dirty },
+	{ "swap", "what is swapped out, of whom, and what zswap makes of it",
+	  "usage: pagewatch swap [-p PID | -C CGROUP] [--json]\n"
+	  "       pagewatch swap --watch [-i SECONDS] [-n COUNT]\n\n"
+	  "Shows how much is swapped out of the machine, of processes and of cgroups, how much of it\n"
+	  "is in zswap, how small, and what zswap has rejected.\n\n"
+	  "  -p, --pid PID            of one process\n"
+	  "  -C, --cgroup CGROUP      of a cgroup and those below it, and their processes\n"
+	  "  -w, --watch              of the machine, a line for each interval\n"
+	  "  -i, --interval SECONDS   its length, fractions allowed (default 1)\n"
+	  "  -n, --count COUNT        end after COUNT intervals (default: until interrupted)\n"
+	  "      --json               one JSON document\n"
+	  "  -h, --help\n"
+	  "  -V, --version\n", cmd_swap },
 };
 
 static void print_help(FILE *f)

@@ -2,7 +2,8 @@
 /*
  * pagewatch: what the files of one invocation share.
  *
- *   main    subcommand table            wss, heatmap, types, ages, thp, dirty   one subcommand each
+ *   main    subcommand table            wss, heatmap, types, ages,
+ *                                       thp, dirty, swap            one subcommand each
  *   opts    words to values             record, plot                a heatmap's data and picture
  *   out     tables, JSON, progress      watch                       mark, wait, read, judge
  *   newfile what is written to          text                        what others wrote
@@ -359,5 +360,6 @@ int cmd_types(int argc, char **argv);
 int cmd_ages(int argc, char **argv);
 int cmd_thp(int argc, char **argv);
 int cmd_dirty(int argc, char **argv);
+int cmd_swap(int argc, char **argv);
 
 #endif
