@@ -245,7 +245,8 @@ def pagewatch():
               Guest(f"{name}-{kernel}", kernel, ("env", f"PAGEWATCH={programs[0]}", f"TOUCHER={programs[1]}", script),
                     inputs=(*programs, script, f"{folder}/tap.sh"), timeout=600))
     together(*[lambda n=n, k=k: run(n, k) for k in ("stock", "foliage")
-               for n in ("pagewatch", "pagewatch_thp", "pagewatch_dirty", "pagewatch_swap")])
+               for n in ("pagewatch", "pagewatch_thp", "pagewatch_dirty", "pagewatch_swap",
+                         "pagewatch_slabs")])
 
 
 @step("kernel", "tools")

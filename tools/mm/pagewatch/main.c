@@ -107,6 +107,17 @@ static const struct cmd commands[] = {
 	  "      --json               one JSON document\n"
 	  "  -h, --help\n"
 	  "  -V, --version\n", cmd_swap },
+	{ "slabs", "the kernel's own objects, by cache",
+	  "usage: pagewatch slabs [options]\n\n"
+	  "Shows how much memory the kernel's caches of objects have, how much of that is loss, and\n"
+	  "which of them grow.\n\n"
+	  "  -s, --sort ORDER         size (default), loss or growth\n"
+	  "  -i, --interval SECONDS   show what they grow in that time (default for growth: 1)\n"
+	  "  -N, --rows COUNT         show so many (default 20)\n"
+	  "  -B, --bytes              numbers of bytes, not K, M and G\n"
+	  "      --json               one JSON document\n"
+	  "  -h, --help\n"
+	  "  -V, --version\n", cmd_slabs },
 };
 
 static void print_help(FILE *f)

@@ -3,7 +3,7 @@
  * pagewatch: what the files of one invocation share.
  *
  *   main    subcommand table            wss, heatmap, types, ages,
- *                                       thp, dirty, swap            one subcommand each
+ *                                       thp, dirty, swap, slabs     one subcommand each
  *   opts    words to values             record, plot                a heatmap's data and picture
  *   out     tables, JSON, progress      watch                       mark, wait, read, judge
  *   newfile what is written to          text                        what others wrote
@@ -361,5 +361,6 @@ int cmd_ages(int argc, char **argv);
 int cmd_thp(int argc, char **argv);
 int cmd_dirty(int argc, char **argv);
 int cmd_swap(int argc, char **argv);
+int cmd_slabs(int argc, char **argv);
 
 #endif

@@ -666,7 +666,7 @@ help_and_version() {
 	local c
 
 	"$PW" --help | grep -q 'usage: pagewatch' && "$PW" --version | grep -q '^pagewatch ' || return
-	for c in wss heatmap report types ages thp dirty swap; do
+	for c in wss heatmap report types ages thp dirty swap slabs; do
 		"$PW" $c --help | grep -q "usage: pagewatch $c" && "$PW" $c --version | grep -q '^pagewatch ' ||
 			return
 	done
