@@ -44,9 +44,9 @@ writes() {
 	start_program python3 "$dir/writes.py" "$@"
 }
 
-# The last interval of a few: the expression knows it as i.
+# The last of two intervals, in each of which a slow machine has written all: the expression knows it as i.
 dirty_holds() {
-	"$PW" dirty -p $pid -i 0.5 -n 3 --json >"$dir/dirty.json" 2>"$dir/err" || return
+	"$PW" dirty -p $pid -i 3 -n 2 --json >"$dir/dirty.json" 2>"$dir/err" || return
 	cat "$dir/err"
 	holds "$dir/dirty.json" "(lambda i: $1)(d['intervals'][-1])"
 }
@@ -76,7 +76,7 @@ i['not_tracked'] >= 32 * 2**20"
 }
 
 text_lines() {
-	"$PW" dirty -p $pid -i 0.5 -n 2 >"$dir/text" || return
+	"$PW" dirty -p $pid -i 2 -n 2 >"$dir/text" || return
 	cat "$dir/text"
 	[ "$(grep -c " 8.0M *25.0% *32.0M " "$dir/text")" = 2 ] &&
 		grep -q "TIME *WRITTEN *SHARE *TRACKED *NOT TRACKED" "$dir/text"
@@ -84,9 +84,9 @@ text_lines() {
 
 pictures() {
 	if ! command -v gnuplot >/dev/null; then
-		"$PW" dirty -p $pid -i 0.3 -n 3 --record "$dir/dirty.rec" || return
+		"$PW" dirty -p $pid -i 1 -n 3 --record "$dir/dirty.rec" || return
 	else
-		"$PW" dirty -p $pid -i 0.3 -n 3 -o "$dir/dirty.svg" --record "$dir/dirty.rec" &&
+		"$PW" dirty -p $pid -i 1 -n 3 -o "$dir/dirty.svg" --record "$dir/dirty.rec" &&
 			"$PW" report "$dir/dirty.rec" -o "$dir/again.svg" && grep -q "share written" "$dir/dirty.svg" &&
 			grep -q "share written" "$dir/again.svg" || return
 	fi

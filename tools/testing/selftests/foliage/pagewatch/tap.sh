@@ -10,6 +10,7 @@ failed=0
 cleanup_cg=
 pid=
 saved=
+documents=0
 
 # ---- TAP ----
 
@@ -55,6 +56,8 @@ print(eval(sys.argv[2]))' "$1" "$2"
 # true when the expression over the JSON is
 holds() {
 	cat "$1"
+	documents=$((documents + 1))
+	cp "$1" "$dir/document-$documents.json"
 	[ "$(j "$1" "bool($2)")" = True ]
 }
 
@@ -123,7 +126,21 @@ needs() {
 	done
 }
 
+# All documents of this run at once: the library takes its time to load.
+as_schema_says() {
+	python3 -c 'import json, jsonschema, sys
+schema = json.load(open(sys.argv[1]))
+for name in sys.argv[2:]:
+    jsonschema.validate(json.load(open(name)), schema)
+print(len(sys.argv) - 2, "documents")' "$here/../../../../mm/pagewatch/schema.json" "$dir"/document-*.json
+}
+
 summary() {
+	if python3 -c 'import jsonschema' 2>/dev/null; then
+		check "JSON is what schema.json says" as_schema_says
+	else
+		skip "JSON is what schema.json says" "no python3-jsonschema"
+	fi
 	echo "1..$nr"
 	echo "# $((nr - failed)) passed, $failed failed"
 	[ $failed = 0 ]
