@@ -22,7 +22,7 @@
  * One way is left: a hint fault or mprotect() makes an entry writable that is clean, a pin comes,
  * is written through and goes without the entry, and a fork makes it read only again. All that
  * leads back to "read only, clean" without the folio's lock has mmap_lock for writing; so that
- * nobody had it since is asked as well, of its sequence number. Scans for NUMA hints do not have it:
+ * nobody had it since is asked as well, of its sequence number. Scans for NUMA hints have it not:
  * entries that are hints are not copied, and no other scan may have begun since, see
  * collapse_hint_scan(). In a VMA of a userfaultfd nothing
  * is done ahead: who waits there looks at the entry to see whether it still has to.

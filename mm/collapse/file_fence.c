@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A file that somebody may come to write to: what is dirty is written out before its folios are locked,
+ * A file that somebody may come to write to: what is dirty is written before folios are locked,
  * what is missing is read, and then nobody is let in until the huge page is there or not.
  */
 #include <linux/fs.h>

@@ -198,6 +198,9 @@ void collapse_parts(struct collapse_by *by, struct mm_struct *mm, unsigned long 
 	if (parts_find(&p))
 		collapse_parts_replace(&p);
 	mmap_read_unlock(mm);
-	for_each_part(&p, i, folio)
-		part_free(&p, i);
+	for (i = 0; i < HPAGE_PMD_NR; i++) {
+		folio = p.c->by->folios[i];
+		if (folio)
+			part_free(&p, i);
+	}
 }

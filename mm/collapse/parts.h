@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Folios smaller than a PMD, of parts of a table: parts.c chooses and allocates them, parts_replace.c
- * puts them in the place of what is there.
+ * Folios smaller than a PMD, of parts of a table: parts.c chooses and allocates them,
+ * parts_replace.c puts them in the place of what is there.
  */
 #ifndef MM_COLLAPSE_PARTS_H
 #define MM_COLLAPSE_PARTS_H
@@ -28,11 +28,6 @@ struct parts {
 	unsigned long last;
 	unsigned int made;
 };
-
-/* Each part that there is a folio for, from its first entry on. */
-#define for_each_part(p, i, folio)					\
-	for (i = 0; i < HPAGE_PMD_NR; i++)				\
-		if ((folio = (p)->c->by->folios[i]))
 
 static inline unsigned long entry_address(const struct parts *p, unsigned long i)
 {

@@ -9,12 +9,12 @@
  *	locked		take	the entries are gone, from TLBs, too		setting them again
  *	locked		map	the new folios are mapped
  *
- * mmap_lock is held for reading all the time, and nobody is locked out. What is copied is as it was if
- * the entries are, for the reasons in ahead.c; and as nobody has mmap_lock for writing, no fork or
- * mprotect() hides that an entry was writable for a moment; for scans for NUMA hints, see
- * collapse_hint_scan(). A fault may make an entry writable, or
- * give an empty one a page: then the part is left. Old folios are not mapped by anybody else, and their
- * locks keep away who would map, move or reclaim them.
+ * mmap_lock is held for reading all the time, and nobody is locked out. What is copied is as it
+ * was if entries are, for the reasons in ahead.c; and as nobody has mmap_lock for writing, no fork
+ * or mprotect() hides that one was writable for a moment (of NUMA hints see collapse_hint_scan()).
+ * A fault may make an entry writable, or give an empty one a page: then the part is left.
+ *
+ * Nobody else maps the old folios, and their locks keep away who would map, move or reclaim them.
  *
  * GUP-fast takes a reference and looks at the entry again; here entries are cleared, and then
  * references are looked at. So either it sees that the entry has changed, or we see the reference.
@@ -39,8 +39,8 @@
 /* --- protect ---------------------------------------------------------------------------- */
 
 /*
- * The next old folio from entry *@i on. Each lies in the table as a whole, so *@i is behind it then,
- * and nothing of it is looked at again when it may have been freed.
+ * The next old folio from entry *@i on. Each lies in the table as a whole, so *@i is behind it
+ * then, and nothing of it is looked at again when it may have been freed.
  */
 static struct folio *next_old(const struct parts *p, unsigned long *i, unsigned long end)
 {
@@ -171,12 +171,12 @@ static void flush(struct parts *p)
 
 static void protect_all(struct parts *p, pte_t *table)
 {
-	struct folio *folio;
 	unsigned long i;
 
 	p->c->hints = collapse_hint_scan(p->c->mm);
-	for_each_part(p, i, folio)
-		part_protect(p, table, i);
+	for (i = 0; i < HPAGE_PMD_NR; i++)
+		if (p->c->by->folios[i])
+			part_protect(p, table, i);
 	flush(p);
 }
 
@@ -200,17 +200,15 @@ static bool part_copy(struct parts *p, unsigned long first, struct folio *folio)
 	unsigned long i, nr = folio_nr_pages(folio);
 
 	for (i = 0; i < nr; i++) {
-		unsigned long addr = entry_address(p, first + i);
-		struct page *page = folio_page(folio, i);
+		unsigned long at = entry_address(p, first + i);
 		pte_t old = p->c->by->ahead[first + i];
 
 		if (pte_none(old))
-			clear_user_highpage(page, addr);
-		else if (copy_mc_user_highpage(page, pte_page(old), addr, p->c->vma))
+			clear_user_highpage(folio_page(folio, i), at);
+		else if (copy_mc_user_highpage(folio_page(folio, i), pte_page(old), at, p->c->vma))
 			return false;
 	}
-	/* With a barrier: the contents are seen before the mapping is. */
-	__folio_mark_uptodate(folio);
+	__folio_mark_uptodate(folio); /* with a barrier: contents, then the mapping */
 	return true;
 }
 
@@ -220,10 +218,13 @@ static void parts_copy(struct parts *p)
 	unsigned long i;
 
 	smp_mb(); /* entries, then references: see above */
-	for_each_part(p, i, folio) {
-		if (!old_is_ours(p, i, folio_nr_pages(folio)) || !part_copy(p, i, folio))
-			part_drop(p, i);
-		cond_resched();
+	for (i = 0; i < HPAGE_PMD_NR; i++) {
+		folio = p->c->by->folios[i];
+		if (folio) {
+			if (!old_is_ours(p, i, folio_nr_pages(folio)) || !part_copy(p, i, folio))
+				part_drop(p, i);
+			cond_resched();
+		}
 	}
 }
 
@@ -272,7 +273,6 @@ static void part_restore(struct parts *p, pte_t *table, unsigned long first, uns
 
 /* --- map -------------------------------------------------------------------------------- */
 
-/* Return: how many entries had something. */
 static unsigned long count_out_old(struct parts *p, unsigned long first, unsigned long nr)
 {
 	unsigned long i = first, mapped = 0, pages;
@@ -332,22 +332,28 @@ static void replace_all(struct parts *p, pte_t *table)
 	struct folio *folio;
 	unsigned long i, nr;
 
-	for_each_part(p, i, folio) {
-		nr = folio_nr_pages(folio);
-		if (good && part_is_same(p, table, i, nr))
-			part_clear(p, table, i, nr);
-		else
-			part_drop(p, i);
+	for (i = 0; i < HPAGE_PMD_NR; i++) {
+		folio = p->c->by->folios[i];
+		if (folio) {
+			nr = folio_nr_pages(folio);
+			if (good && part_is_same(p, table, i, nr))
+				part_clear(p, table, i, nr);
+			else
+				part_drop(p, i);
+		}
 	}
 	flush(p);
 	smp_mb(); /* entries, then references: see above */
-	for_each_part(p, i, folio) {
-		nr = folio_nr_pages(folio);
-		if (old_is_ours(p, i, nr)) {
-			part_map(p, table, i, folio);
-		} else {
-			part_restore(p, table, i, nr);
-			part_drop(p, i);
+	for (i = 0; i < HPAGE_PMD_NR; i++) {
+		folio = p->c->by->folios[i];
+		if (folio) {
+			nr = folio_nr_pages(folio);
+			if (old_is_ours(p, i, nr)) {
+				part_map(p, table, i, folio);
+			} else {
+				part_restore(p, table, i, nr);
+				part_drop(p, i);
+			}
 		}
 	}
 }

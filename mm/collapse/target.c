@@ -74,7 +74,7 @@ static int node_of_most(const struct collapse_by *by, nodemask_t *also)
 	return first_online_node;
 }
 
-/* Of small folios the allocator would kill somebody to get one, which it does not for large ones. */
+/* For a small folio the allocator would kill somebody, which it does not for a large one. */
 static gfp_t target_gfp(const struct collapse_by *by, unsigned int order)
 {
 	gfp_t gentle = order < HPAGE_PMD_ORDER ? __GFP_NORETRY : 0;

@@ -314,7 +314,7 @@ static void print_machine(const struct machine *m)
 
 static void print_text(const struct swap *s)
 {
-	char a[16], b[16], c[16], d[16], e[16];
+	char a[16], b[16], c[16], d[16], e[16], back[16];
 	size_t i;
 
 	print_machine(&s->machine);
@@ -333,7 +333,7 @@ static void print_text(const struct swap *s)
 		ratio(e, g->stored, g->pool);
 		printf("%8s %8s %8s %8s %6s %12s  %s\n", human(g->current, a), human(g->swap, b),
 		       human(g->stored, c), human(g->pool, d), e,
-		       human(g->back * page_size, (char[16]){ 0 }), name);
+		       human(g->back * page_size, back), name);
 		free(name);
 	}
 }

@@ -41,7 +41,7 @@ static void print_folios(const struct thp *t)
 {
 	const struct thp_sum *s = &t->sum;
 	uint64_t all = thp_mapped(s);
-	char size[16];
+	char size[16], looked[16];
 	int order;
 
 	printf("%8s %-10s %8s %6s\n", "FOLIOS", "MAPPED BY", "BYTES", "SHARE");
@@ -52,7 +52,7 @@ static void print_folios(const struct thp *t)
 	row("zero", "entries", s->zero_page, all);
 	if (t->zeroes)
 		printf("%s of zeroes, of %s in folios larger than a page\n",
-		       human(s->zeroes, size), human(s->looked, (char[16]){ 0 }));
+		       human(s->zeroes, size), human(s->looked, looked));
 }
 
 static void print_whys(const struct thp *t)

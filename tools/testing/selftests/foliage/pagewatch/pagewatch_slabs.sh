@@ -20,7 +20,8 @@ adds_up() {
 
 	slab=$(awk '/^Slab:/ { print $2 * 1024 }' /proc/meminfo)
 	slabs_hold "(lambda s: 0.5 * $slab < s < 1.1 * $slab)(sum(x['bytes'] for x in d['slabs'])) and
-d['caches'] == len(d['slabs']) and all(x['used'] <= x['objects'] and x['loss'] <= x['bytes'] for x in d['slabs'])" -N 1000000
+d['caches'] == len(d['slabs']) and
+all(x['used'] <= x['objects'] and x['loss'] <= x['bytes'] for x in d['slabs'])" -N 1000000
 }
 
 one_cache() {
@@ -28,11 +29,13 @@ one_cache() {
 
 	slabs_hold "(lambda x: x['object_size'] == $(cat $f/object_size) and
 abs(x['used'] - $(cut -d' ' -f1 $f/objects)) < 1000 and x['bytes'] % 4096 == 0 and
-x['loss'] == x['bytes'] - x['used'] * x['object_size'])([x for x in d['slabs'] if x['name'] == 'kmalloc-64'][0])" -N 1000000
+x['loss'] == x['bytes'] - x['used'] * x['object_size'])(
+[x for x in d['slabs'] if x['name'] == 'kmalloc-64'][0])" -N 1000000
 }
 
 sorted_by() {
-	slabs_hold "all(a['$2'] >= b['$2'] for a, b in zip(d['slabs'], d['slabs'][1:])) and len(d['slabs']) == 20" -s "$1"
+	slabs_hold "all(a['$2'] >= b['$2'] for a, b in zip(d['slabs'], d['slabs'][1:])) and
+len(d['slabs']) == 20" -s "$1"
 }
 
 # Each file in memory has an inode of its own.

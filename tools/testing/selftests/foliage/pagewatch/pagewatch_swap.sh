@@ -48,14 +48,16 @@ OUT=$(((MIB - LIMIT - 1) << 20))
 # ---- tests ----
 
 test_without() {
-	check "swap: nothing is swapped out" swap_holds "d['used'] <= d['total'] and all(p['swap'] for p in d['processes'])"
-	check "swap: of one process that has nothing there" swap_holds "[p['pid'] for p in d['processes']] == [$$]" -p $$
+	check "swap: nothing is swapped out" swap_holds "d['used'] <= d['total'] and
+all(p['swap'] for p in d['processes'])"
+	check "swap: of a process with nothing there" swap_holds "[p['pid'] for p in d['processes']] == [$$]" -p $$
 }
 
 test_swapped() {
 	check "swap -p: what it may not have in memory" swap_holds "d['processes'][0]['pid'] == $pid and
 d['processes'][0]['swap'] >= $OUT and d['processes'][0]['rss'] < $MIB * 2**20 and d['used'] >= $OUT" -p $pid
-	check "swap: it is among all" swap_holds "any(p['pid'] == $pid and p['swap'] >= $OUT for p in d['processes']) and
+	check "swap: it is among all" swap_holds "any(p['pid'] == $pid and p['swap'] >= $OUT
+for p in d['processes']) and
 any(g['name'] == 'pagewatch-swap' and g['swap'] >= $OUT for g in d['cgroups']) and
 all(a['swap'] >= b['swap'] for a, b in zip(d['processes'], d['processes'][1:]))"
 	check "swap -C" swap_holds "len(d['cgroups']) == 1 and d['cgroups'][0]['swap'] >= $OUT and
