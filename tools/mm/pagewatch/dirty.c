@@ -238,6 +238,13 @@ static uint64_t cell_size(uint64_t pages)
 	return cell * page_size;
 }
 
+static void shot_forget(struct shot *s)
+{
+	free(s->cell);
+	s->cell = NULL;
+	s->nr = 0;
+}
+
 static int gather(struct dirty *d)
 {
 	struct record *r = &d->record;
@@ -261,6 +268,9 @@ static int gather(struct dirty *d)
 			err = sweep(d, now() - start);
 		if (!err && !d->json && !d->picture)
 			print_row(d, now() - start);
+		/* What goes on until it is interrupted must not grow. */
+		if (!d->json && !d->picture && !d->keep && r->nr_shots)
+			shot_forget(&r->shot[r->nr_shots - 1]);
 	}
 	if (err == E_GONE)
 		proc_say_gone(&d->proc, r->nr_shots);
