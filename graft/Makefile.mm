@@ -28,3 +28,7 @@ endif
 ifdef CONFIG_FOLIAGE_COLLAPSE
 obj-y := $(filter-out khugepaged.o,$(obj-y)) collapse/
 endif
+
+ifdef CONFIG_FOLIAGE_ZSWAP
+obj-y := $(filter-out zswap.o,$(obj-y)) zswap/
+endif

@@ -64,6 +64,16 @@ def mm_tests():
 
 
 @functools.lru_cache(None)
+def cgroup_test(name):
+    """One of stock's cgroup selftests."""
+    folder, out = f"{SRC}/tools/testing/selftests/cgroup", f"{BUILD}/kselftest-cgroup"
+    os.makedirs(out, exist_ok=True)
+    run("build-cgroup-tests", "gcc", "-O2", "-w", f"-ffile-prefix-map={SRC}=.", f"-I{folder}/..", "-o", f"{out}/{name}",
+        f"{folder}/{name}.c", f"{folder}/cgroup_util.c")
+    return f"{out}/{name}"
+
+
+@functools.lru_cache(None)
 def readers():
     """page-types of the stock tree; thpmaps beside it needs no building."""
     out, source = f"{BUILD}/readers", f"{SRC}/tools"

@@ -18,7 +18,7 @@ settings() {
 		/sys/kernel/mm/ksm/{run,merge_across_nodes} /sys/kernel/mm/page_idle/scan_period_ms \
 		/sys/kernel/mm/numa/demotion_enabled /sys/kernel/mm/hugepages/*/nr_hugepages \
 		/sys/kernel/mm/hugepages/*/nr_overcommit_hugepages /sys/devices/system/memory/*/state \
-		/sys/devices/system/cpu/*/online \
+		/sys/devices/system/cpu/*/online /sys/module/zswap/parameters/* \
 		/proc/sys/vm/{swappiness,overcommit_memory,max_map_count,numa_stat,compaction_proactiveness} \
 		/proc/sys/vm/{min_free_kbytes,watermark_scale_factor,zone_reclaim_mode,page_lock_unfairness} \
 		/proc/sys/vm/{dirty_background_ratio,dirty_ratio,dirty_writeback_centisecs,dirty_expire_centisecs} \

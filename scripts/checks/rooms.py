@@ -15,14 +15,16 @@ RANDOM = {"idle_race", "rmap_stress", "rmap_clean", "rmap_ksm", "rmap_device", "
 # Seconds that a race goes on, where the program's own idea is too long: on the grafted kernel, on the debug kernel.
 ARGS = {"idle_race": ((), ("10",)), "rmap_stress": ((), ("10",)), "proc_race": (("4",), ("4",)),
         "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",)), "thp_race": (("10",), ("10",)),
-        "collapse_race": (("10",), ("10",))}
+        "collapse_race": (("10",), ("10",)), "zswap_race": (("15",), ("20",))}
 # What the guest must be like for some of them.
 OPTIONS = {"migrate_demote": ("--slow-node",), "migrate_interrupts": ("--cpus", "4"),
            "cases_fuse": ("--nodes", "1", "--mem", "1G"),
            "migrate_cma": ("--nodes", "1", "--mem", "2304M", "--append", "hugetlb_cma=0:1G"),
-           "thp_backoff": ("--nodes", "1", "--mem", "1G")}
+           "thp_backoff": ("--nodes", "1", "--mem", "1G"),
+           # Nobody has used zswap before it: a guest of its own.
+           "zswap_settings": ("--append", "zswap.enabled=0")}
 # Allocations that fail: only the debug kernel has that.
-ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc", "thp_alloc", "collapse_alloc"}
+ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc", "thp_alloc", "collapse_alloc", "zswap_alloc"}
 # migrate_args and migrate_state take eight minutes there; the others ask nothing of it that those left do not.
 NOT_DEBUG = {"migrate_args", "migrate_state", "migrate_users", "migrate_counts", "migrate_movable_block",
              "migrate_zsmalloc", "migrate_cma", "migrate_interrupts"}
@@ -113,6 +115,19 @@ def collapse():
 def collapse_debug():
     """and on the debug kernel"""
     room_on("collapse", "debug")
+
+
+@step("kernel", "tools")
+def zswap():
+    """our tests of compressed swap, on the grafted kernel; and with the generational LRU"""
+    room_on("zswap", "foliage")
+    with_mglru("zswap_data", "zswap_large")
+
+
+@step("debug", "tools")
+def zswap_debug():
+    """and on the debug kernel"""
+    room_on("zswap", "debug")
 
 
 @step("debug", "tools")
@@ -212,6 +227,30 @@ def thp_boot():
                         for k in ("stock", "foliage")]
         judge(line, ours, same_lines(stock(stocks), 10, lambda l: l.split(":")[0]))
     together(*[lambda i=i, line=line: compare(i, line) for i, line in enumerate(THP_BOOTS)])
+
+
+ZSWAP_BOOTS = ("zswap.enabled=1", "zswap.enabled=1 zswap.compressor=lz4 zswap.zpool=zbud",
+               "zswap.enabled=1 zswap.compressor=none zswap.max_pool_percent=7", "zswap.enabled=y zswap.zpool=none",
+               "zswap.compressor=none zswap.zpool=none", "zswap.shrinker_enabled=1 zswap.accept_threshold_percent=50",
+               "zswap.enabled=1 cgroup_disable=memory", "zswap.enabled=perhaps zswap.max_pool_percent=-1")
+# What is there after boot, and after it is enabled; and a page goes out and in.
+ZSWAP_BOOT = """cd /sys/module/zswap/parameters && grep . *; echo 1 > enabled; sed s/^/then:/ enabled compressor zpool
+echo 64M > /sys/block/zram0/disksize; mkswap /dev/zram0 > /dev/null; swapon /dev/zram0
+python3 -c 'import ctypes, mmap
+m = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+m.write(b"text" * (1 << 18)); a = ctypes.addressof(ctypes.c_char.from_buffer(m))
+ctypes.CDLL(None).madvise(ctypes.c_void_p(a), 1 << 20, 21)
+print("out:", open("/sys/kernel/debug/zswap/stored_pages").read().strip(), m[:] == b"text" * (1 << 18))'"""
+
+
+@step("kernel", "stock")
+def zswap_boot():
+    """what the command line says of zswap comes to the same as on stock"""
+    def compare(i, line):
+        stocks, ours = [Guest(f"zswap_boot{i}-{k}", k, ("sh", "-c", ZSWAP_BOOT), options=("--append", line), timeout=60,
+                              ok=(0,)) for k in ("stock", "foliage")]
+        judge(line, ours, same_lines(stock(stocks), 9, lambda l: l.split(":")[0]))
+    together(*[lambda i=i, line=line: compare(i, line) for i, line in enumerate(ZSWAP_BOOTS)])
 
 
 @step("kernel", "stock", "tools")

@@ -3,7 +3,7 @@
 import re
 
 from . import count
-from .builds import mm_tests
+from .builds import cgroup_test, mm_tests
 from .guests import TAP, WHOLE, Guest, judge, stock as ask_stock
 from .rig import SHARES, SRC, Failed, together
 from .steps import step
@@ -133,3 +133,19 @@ def hmm():
     if len(reference) < 50:
         raise Failed(f"only {len(reference)} results on stock: see build/check/hmm-stock.log")
     together(*[lambda g=g: judge(f"hmm on {g.kernel}", g, as_on(reference)) for g in ours])
+
+
+ZSWAP = """echo 512M > /sys/block/zram0/disksize && mkswap /dev/zram0 > /dev/null && swapon /dev/zram0 &&
+echo 1 > /sys/module/zswap/parameters/enabled && %s | cat; true"""
+
+
+@step("kernel", "debug", "stock")
+def cgroup_zswap():
+    """stock's test of zswap and cgroups, on all three kernels"""
+    program = cgroup_test("test_zswap")
+    asked, *ours = [Guest(f"cgroup-zswap-{k}", k, ("sh", "-c", ZSWAP % program), inputs=(program,), timeout=600, ok=(0,))
+                    for k in ("stock", "foliage", "debug")]
+    reference = results(ask_stock(asked))
+    if len(reference) < 7:
+        raise Failed(f"only {len(reference)} results on stock: see build/check/cgroup-zswap-stock.log")
+    together(*[lambda g=g: judge(f"cgroup zswap on {g.kernel}", g, as_on(reference)) for g in ours])

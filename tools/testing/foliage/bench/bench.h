@@ -225,6 +225,12 @@ void fork_vmas(struct bench *b);
 void fork_chain(struct bench *b);
 void reclaim_lazyfree(struct bench *b);
 void reclaim_zram(struct bench *b);
+
+/* zswap.c */
+void zswap_out(struct bench *b);
+void zswap_out_same(struct bench *b);
+void zswap_in(struct bench *b);
+void zswap_drop(struct bench *b);
 void move_nodes(struct bench *b);
 void move_shared(struct bench *b);
 void move_copied(struct bench *b);

@@ -138,5 +138,14 @@ const struct op ops[] = {
 	{ "pageout-zram-scattered",	"reclaim", "page",  reclaim_zram,	FOLIO_4K, true },
 	{ "move-pages-scattered",	"move",	   "page",  move_nodes,		FOLIO_4K, true },
 	{ "collapse-scattered",		"thp",	   "2 MiB", collapse_pages,	FOLIO_4K, true },
+	{ "zswap-out-4k",		"reclaim", "page",  zswap_out,		FOLIO_4K },
+	{ "zswap-in-4k",		"reclaim", "page",  zswap_in,		FOLIO_4K },
+	{ "zswap-drop-4k",		"reclaim", "page",  zswap_drop,		FOLIO_4K },
+	{ "zswap-out-64k",		"reclaim", "4 KiB", zswap_out,		FOLIO_64K },
+	{ "zswap-in-64k",		"reclaim", "4 KiB", zswap_in,		FOLIO_64K },
+	{ "zswap-drop-64k",		"reclaim", "4 KiB", zswap_drop,		FOLIO_64K },
+	{ "zswap-out-same-4k",		"reclaim", "page",  zswap_out_same,	FOLIO_4K },
+	{ "zswap-out-same-64k",		"reclaim", "4 KiB", zswap_out_same,	FOLIO_64K },
+	{ "zswap-out-scattered",	"reclaim", "page",  zswap_out,		FOLIO_4K, true },
 	{ 0 }
 };
