@@ -7,7 +7,7 @@
 
 /* memory.zswap.rejects has them in this order. */
 enum zswap_reject {
-	ZSWAP_REJECT_POOL_LIMIT,	/* max_pool_percent, or above accept_threshold_percent since */
+	ZSWAP_REJECT_POOL_LIMIT,	/* max_pool_percent, or not yet below the threshold */
 	ZSWAP_REJECT_CGROUP_LIMIT,	/* memory.zswap.max of the cgroup or of one above it */
 	ZSWAP_REJECT_POOR,		/* compressed it takes a page or more */
 	ZSWAP_REJECT_KNOWN_POOR,	/* it did when it was last tried: not tried again yet */

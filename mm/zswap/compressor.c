@@ -162,7 +162,9 @@ static bool must_be_copied(struct zswap_compressor *c, struct zpool *zpool, cons
 {
 	if (c->comp)
 		return false;
-	return (acomp_is_async(c->acomp) && !zpool_can_sleep_mapped(zpool)) || !virt_addr_valid(src);
+	if (acomp_is_async(c->acomp) && !zpool_can_sleep_mapped(zpool))
+		return true;
+	return !virt_addr_valid(src);
 }
 
 /**

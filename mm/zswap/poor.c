@@ -7,8 +7,8 @@
  * its cgroup forbids that. Its slots are marked: pass by 1, then 2, 4 ... 64 stores, with a try
  * after each; what was written may compress now. A page that does takes the mark's place.
  *
- * A mark is a value in place of a run: how many stores are to pass by now (the lower eight bits), and how
- * many after the next try. It is lost when there is no memory for it, and that is all right.
+ * A mark is a value in place of a run: how many stores are to pass by now (the lower eight bits),
+ * and how many after the next try. It is lost when there is no memory for it: that is all right.
  */
 #include "zswap.h"
 

@@ -144,6 +144,7 @@ static int set_up(void)
 	return 0;
 }
 
+/* When all algorithms are there. */
 static int __init zswap_init(void)
 {
 	int err;
@@ -155,7 +156,6 @@ static int __init zswap_init(void)
 	mutex_unlock(&setup_lock);
 	return err;
 }
-/* When all algorithms are there. */
 late_initcall(zswap_init);
 
 /* ---- names ---- */
@@ -170,7 +170,7 @@ static int change_pool(const char *name, const struct kernel_param *kp, const ch
 		return 0;
 	pool = prepare(new_zpool, new_compressor);
 	if (!pool) {
-		/* The other name may be the bad one: this one is taken, for when that is put right. */
+		/* The other name may be the bad one: this is kept for when that is put right. */
 		return zswap_pool_in_use() ? -EINVAL : param_set_charp(name, kp);
 	}
 	err = param_set_charp(name, kp);

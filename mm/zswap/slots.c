@@ -6,9 +6,9 @@
  *
  * A table is allocated when something is stored in its range, and stays until the device is taken
  * away: 8 bytes for each slot that was ever near one in use. So there is nothing to lock. An entry
- * is written by the owner of its slot only, and one owner has seen what the last one wrote, as slots
- * change hands under a folio's lock or a swap cluster's. Others may look at an entry at any time, and
- * see an old value; they compare it, and do not follow it.
+ * is written by the owner of its slot only, and one owner has seen what the last one wrote, as
+ * slots change hands under a folio's lock or a swap cluster's. Others may look at an entry at any
+ * time, and see an old value; they compare it, and do not follow it.
  */
 #include <linux/slab.h>
 
@@ -48,7 +48,7 @@ static void **entries_new(swp_entry_t swp)
 {
 	struct table *table = kzalloc(sizeof(*table), GFP_KERNEL);
 
-	/* A slot nearby may be somebody else's who does the same. cmpxchg() orders the zeroes first. */
+	/* The owner of another slot may do the same. cmpxchg() orders the zeroes first. */
 	if (table && cmpxchg(place_of(swp), NULL, table))
 		kfree(table);
 	return entries(swp);

@@ -2,11 +2,11 @@
 /*
  * Runs that nobody has asked for go to the device, where they would have gone without us.
  *
- *	why					from which list		how much
- *	memory.zswap.max is reached		the cgroup's		a run of each node
- *	max_pool_percent is reached (worker)	one cgroup after	down to accept_threshold_percent
- *						the other
- *	reclaim (shrinker_enabled)		as reclaim says		what shrinks well
+ *	why				from which list		how much
+ *	memory.zswap.max is reached	the cgroup's		a run of each node
+ *	max_pool_percent is reached	one cgroup's after	down to the threshold
+ *	(worker)			the other's
+ *	reclaim (shrinker_enabled)	as reclaim says		what shrinks well
  *
  * A list has the runs of one cgroup and node, in the order in which they came. The first time that
  * a run is met it gets a second chance.
@@ -241,8 +241,8 @@ bool zswap_make_room(struct obj_cgroup *objcg)
 
 /*
  * Whose turn it was; holds a reference, and so must not stay at a cgroup that goes away. That one
- * is moved on from once, when it goes (zswap_memcg_offline_cleanup()): an offline cgroup may be here
- * only while the lock is held.
+ * is moved on from once, when it goes (zswap_memcg_offline_cleanup()): an offline cgroup may be
+ * here only while the lock is held.
  */
 static struct mem_cgroup *turn;
 static DEFINE_SPINLOCK(turn_lock);
@@ -254,8 +254,9 @@ static struct mem_cgroup *next_cgroup(void)
 
 	spin_lock(&turn_lock);
 	do
-		memcg = turn = mem_cgroup_iter(NULL, turn, NULL);
-	while (memcg && !mem_cgroup_tryget_online(memcg));
+		turn = mem_cgroup_iter(NULL, turn, NULL);
+	while (turn && !mem_cgroup_tryget_online(turn));
+	memcg = turn;
 	spin_unlock(&turn_lock);
 	return memcg;
 }
@@ -303,6 +304,7 @@ static void write_back(struct work_struct *work)
 		cond_resched();
 	} while (in_vain < MAX_RECLAIM_RETRIES && zswap_limit_exceeded());
 }
+
 static DECLARE_WORK(write_back_work, write_back);
 
 /* zswap_writeback_start - have a worker make room; returns at once. */

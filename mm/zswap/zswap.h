@@ -48,7 +48,7 @@
 
 /* Most of what is asked once for a run is saved by then, and one mutex is not held for long. */
 #define ZSWAP_RUN_ORDER		4
-#define ZSWAP_RUN_PAGES		(1 << ZSWAP_RUN_ORDER)
+#define ZSWAP_RUN_PAGES		BIT(ZSWAP_RUN_ORDER)
 
 /**
  * struct zswap_run - consecutive pages of one folio

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What zswap decides and keeps books of, without a swap device: words that repeat, slots and the runs
- * in them, marks of poor pages. The slots are those of a swap type that no device has.
+ * What zswap decides and keeps books of, without a swap device: words that repeat, slots and the
+ * runs in them, marks of poor pages. The slots are those of a swap type that no device has.
  */
 #include <kunit/test.h>
 #include <linux/slab.h>
@@ -246,4 +246,5 @@ static struct kunit_suite zswap_suite = {
 	.exit = slots_exit,
 	.test_cases = zswap_cases,
 };
+
 kunit_test_suites(&zswap_suite);

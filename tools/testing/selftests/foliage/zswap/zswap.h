@@ -121,7 +121,6 @@ enum contents {
 	WORD,		/* the same word over and over */
 	ZEROES,
 	MIXED,		/* each page another one of TEXT, WORD and ZEROES */
-	NR_CONTENTS
 };
 
 static inline uint64_t mix(uint64_t x)

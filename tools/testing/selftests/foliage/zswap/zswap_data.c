@@ -56,11 +56,12 @@ static void out_and_in(struct __test_metadata *_metadata, unsigned int kib, enum
 
 TEST_F_TIMEOUT(data, comes_back, 600)
 {
-	static const unsigned int kib[] = { 0, 16, 64, 128, 1024, 2048 };
+	static const unsigned int kib[] = { 0, 16, 64, 2048 };
+	static const enum contents kinds[] = { TEXT, NOISE, MIXED };
 
-	for (int i = 0; i < 6; i++)
-		for (enum contents kind = 0; kind < NR_CONTENTS; kind++)
-			out_and_in(_metadata, kib[i], kind);
+	for (int i = 0; i < 4; i++)
+		for (int j = 0; j < 3; j++)
+			out_and_in(_metadata, kib[i], kinds[j]);
 	EXPECT_EQ(count_of("stored_pages"), 0);
 }
 
