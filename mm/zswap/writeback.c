@@ -36,11 +36,6 @@ static struct workqueue_struct *queue;
 
 /* ---- lists ---- */
 
-static struct mem_cgroup *memcg_of(struct zswap_run *run)
-{
-	return run->objcg ? obj_cgroup_memcg(run->objcg) : NULL;
-}
-
 /*
  * A cgroup may go meanwhile: under RCU it is there still, and its lists are its parent's from the
  * moment on in which its id is that, which the list's lock orders.
@@ -48,14 +43,14 @@ static struct mem_cgroup *memcg_of(struct zswap_run *run)
 void zswap_lru_add(struct zswap_run *run)
 {
 	rcu_read_lock();
-	list_lru_add(&lru, &run->lru, page_to_nid(virt_to_page(run)), memcg_of(run));
+	list_lru_add(&lru, &run->lru, page_to_nid(virt_to_page(run)), zswap_memcg(run));
 	rcu_read_unlock();
 }
 
 void zswap_lru_del(struct zswap_run *run)
 {
 	rcu_read_lock();
-	list_lru_del(&lru, &run->lru, page_to_nid(virt_to_page(run)), memcg_of(run));
+	list_lru_del(&lru, &run->lru, page_to_nid(virt_to_page(run)), zswap_memcg(run));
 	rcu_read_unlock();
 }
 

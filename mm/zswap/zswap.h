@@ -227,7 +227,18 @@ void zswap_stat_init(void);
 void zswap_charge(struct obj_cgroup *objcg, unsigned int bytes, unsigned int pages);
 void zswap_uncharge(struct obj_cgroup *objcg, unsigned int bytes, unsigned int pages);
 void zswap_rejects_pass_on(struct mem_cgroup *memcg);
+
+/* Under RCU. */
+static inline struct mem_cgroup *zswap_memcg(struct zswap_run *run)
+{
+	return run->objcg ? obj_cgroup_memcg(run->objcg) : NULL;
+}
 #else
+static inline struct mem_cgroup *zswap_memcg(struct zswap_run *run)
+{
+	return NULL;
+}
+
 static inline void zswap_charge(struct obj_cgroup *objcg, unsigned int bytes,
 				unsigned int pages) { }
 static inline void zswap_uncharge(struct obj_cgroup *objcg, unsigned int bytes,
