@@ -14,6 +14,12 @@ void zswap_invalidate_range(swp_entry_t swp, int nr);
 bool zswap_is_run(swp_entry_t swp);
 bool zswap_can_load(swp_entry_t swp, int nr, bool from_device);
 
+/* The zeromap has it now: no older version of it may be written back over that. */
+static inline void zswap_is_zeroes(struct folio *folio)
+{
+	zswap_invalidate_range(folio->swap, folio_nr_pages(folio));
+}
+
 /* Large folios may be read while zswap is in use, if zswap_can_load() says so. */
 static inline bool zswap_blocks_large(void)
 {
@@ -37,6 +43,10 @@ static inline bool zswap_is_run(swp_entry_t swp)
 static inline bool zswap_can_load(swp_entry_t swp, int nr, bool from_device)
 {
 	return from_device;
+}
+
+static inline void zswap_is_zeroes(struct folio *folio)
+{
 }
 
 static inline bool zswap_blocks_large(void)

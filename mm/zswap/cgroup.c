@@ -3,6 +3,7 @@
  * What zswap tells cgroups: who pays for data, and memory.zswap.rejects.
  */
 #include <linux/cgroup.h>
+#include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 
 #include "zswap.h"
@@ -26,18 +27,22 @@ static void add_to_stat(struct obj_cgroup *objcg, int bytes, int pages)
  *
  * Its limit was looked at before it was known how much that would be: what is in is charged.
  *
- * Context: reclaim, so that the charge does not fail.
+ * Context: may sleep.
  */
 void zswap_charge(struct obj_cgroup *objcg, unsigned int bytes, unsigned int pages)
 {
+	unsigned int flags;
+
 	if (!objcg)
 		return;
 	obj_cgroup_get(objcg);
 	if (!cgroup_subsys_on_dfl(memory_cgrp_subsys))
 		return;
-	VM_WARN_ON_ONCE(!(current->flags & PF_MEMALLOC));
+	/* Reclaim is never refused; some drivers write their pages out by themselves. */
+	flags = memalloc_noreclaim_save();
 	if (bytes)
 		WARN_ON_ONCE(obj_cgroup_charge(objcg, GFP_KERNEL, bytes));
+	memalloc_noreclaim_restore(flags);
 	add_to_stat(objcg, bytes, pages);
 }
 
@@ -72,10 +77,32 @@ static atomic_long_t *rejects_of(struct mem_cgroup *memcg, int nid)
 }
 
 /**
- * zswap_rejects_pass_on - a cgroup goes: what it counted stays with its parent
- * @memcg: the cgroup
+ * zswap_cgroup_reject - count for the cgroup of a folio
+ * @folio: locked
+ * @why: the reason
+ * @nr: pages
  *
- * Who counts for it after this, or at the same time, is not seen any more: some pages at most.
+ * Folios stay charged to a cgroup that is going away: then for the one above it.
+ */
+void zswap_cgroup_reject(struct folio *folio, enum zswap_reject why, long nr)
+{
+	struct mem_cgroup *memcg;
+
+	if (mem_cgroup_disabled())
+		return;
+	rcu_read_lock();
+	for (memcg = folio_memcg(folio); memcg && css_is_dying(&memcg->css); )
+		memcg = parent_mem_cgroup(memcg);
+	if (memcg)
+		atomic_long_add(nr, rejects_of(memcg, folio_nid(folio)) + why);
+	rcu_read_unlock();
+}
+
+/**
+ * zswap_rejects_pass_on - a cgroup goes: what it counted stays with its parent
+ * @memcg: the cgroup; dying
+ *
+ * Who looked at it before that, and counts after this, is not seen for long: some pages at most.
  */
 void zswap_rejects_pass_on(struct mem_cgroup *memcg)
 {

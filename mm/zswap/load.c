@@ -93,10 +93,10 @@ static void load(struct folio *folio)
 	if (objcg)
 		count_objcg_events(objcg, ZSWPIN, nr);
 	obj_cgroup_put(objcg);
-	if (folio_test_swapcache(folio)) {
-		folio_mark_dirty(folio);
+	/* Nowhere else, or not for long: a fault that reads past the swap cache frees the slots. */
+	folio_mark_dirty(folio);
+	if (folio_test_swapcache(folio))
 		zswap_slots_erase_runs(folio->swap, nr);
-	}
 	folio_mark_uptodate(folio);
 }
 

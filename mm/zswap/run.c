@@ -89,12 +89,14 @@ void zswap_run_drop(struct zswap_run *run, unsigned int pages)
 	atomic_long_dec(&zswap_nr_runs);
 }
 
-/* zswap_runs_init - before the first run is made. Return: 0, or an error. */
+/* zswap_runs_init - before the first run is made. Return: 0, -EBUSY if it was done, or -ENOMEM. */
 int zswap_runs_init(void)
 {
 	unsigned int order;
 	char name[sizeof("zswap_run_16")];
 
+	if (caches[0])
+		return -EBUSY;
 	for (order = 0; order <= ZSWAP_RUN_ORDER; order++) {
 		unsigned int pages = 1 << order;
 

@@ -121,6 +121,7 @@ int zswap_slots_store(struct zswap_run *run)
 	if (!entry)
 		return -ENOMEM;
 	/* Slots of a folio are aligned to its size: those of a run are in one table. */
+	VM_WARN_ON_ONCE(!IS_ALIGNED(swp_offset(run->first), nr));
 	for (i = 0; i < nr; i++) {
 		void *old = entry[i];
 

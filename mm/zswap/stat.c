@@ -23,7 +23,7 @@ void zswap_count_reject(struct folio *folio, enum zswap_reject why)
 	long nr = folio_nr_pages(folio);
 
 	zswap_count((enum zswap_stat)why, nr);
-	atomic_long_add(nr, &folio_lruvec(folio)->zswap_lruvec_state.rejects[why]);
+	zswap_cgroup_reject(folio, why, nr);
 }
 
 #ifdef CONFIG_DEBUG_FS

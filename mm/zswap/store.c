@@ -20,6 +20,7 @@
  * @folio: the folio
  * @pool: where to, with a reference
  * @objcg: who pays, with a reference, or NULL
+ * @repeat: pages that repeat a word
  * @why: it was refused
  * @poor: the page that did not compress, if that was why
  */
@@ -27,6 +28,7 @@ struct zswap_store {
 	struct folio *folio;
 	struct zswap_pool *pool;
 	struct obj_cgroup *objcg;
+	unsigned int repeat;
 	enum zswap_reject why;
 	unsigned int poor;
 };
@@ -140,8 +142,7 @@ static bool publish(struct zswap_store *s, struct zswap_run *run)
 	zswap_charge(run->objcg, bytes_in_pool(run), nr);
 	atomic_add(nr, &zswap_stored_pages);
 	atomic_long_inc(&zswap_nr_runs);
-	if (hweight16(run->data) < nr)
-		zswap_count(ZSWAP_STAT_REPEATED, nr - hweight16(run->data));
+	s->repeat += nr - hweight16(run->data);
 	if (run->data)
 		zswap_lru_add(run);
 	return true;
@@ -172,6 +173,8 @@ static bool store_runs(struct zswap_store *s)
 	for (first = 0; first < nr; first += 1U << order)
 		if (!store_run(s, first, order))
 			return false;
+	if (s->repeat)
+		zswap_count(ZSWAP_STAT_REPEATED, s->repeat);
 	count_vm_events(ZSWPOUT, nr);
 	if (s->objcg)
 		count_objcg_events(s->objcg, ZSWPOUT, nr);

@@ -315,7 +315,8 @@ static unsigned long pages_per_run(void)
 {
 	unsigned long runs = atomic_long_read(&zswap_nr_runs);
 
-	return runs ? DIV_ROUND_UP(atomic_read(&zswap_stored_pages), runs) : 1;
+	/* Both change while they are read: there may be no pages, of some runs. */
+	return runs ? max(1, atomic_read(&zswap_stored_pages) / runs) : 1;
 }
 
 static bool may_shrink(struct shrink_control *sc)

@@ -26,7 +26,8 @@
  *	What is on the list may be looked at under the list's lock: it is taken off before it is
  *	freed.
  *
- * Locks: a CPU's compressor (a mutex); inside it those of the zpool. A list's lock, alone.
+ * Locks: a CPU's compressor (a mutex); inside it those of the zpool. A list's lock: nothing inside;
+ * pages may be dropped under a page table's lock.
  */
 #ifndef _MM_ZSWAP_H
 #define _MM_ZSWAP_H
@@ -118,7 +119,7 @@ int zswap_decompress(struct zswap_compressor *c, struct zswap_run *run, unsigned
  * @zpool: keeps the data
  * @compressors: one for each CPU that was ever online meanwhile
  * @ref: one for each run, and one while new pages go there; freed with the last
- * @list: of all pools; RCU. The first one is that for new pages.
+ * @list: of all pools; RCU
  * @release: frees it, as that may sleep
  * @cpuhp: has compressors set up for CPUs that come
  * @compressor: its name
@@ -226,6 +227,7 @@ void zswap_stat_init(void);
 #ifdef CONFIG_MEMCG
 void zswap_charge(struct obj_cgroup *objcg, unsigned int bytes, unsigned int pages);
 void zswap_uncharge(struct obj_cgroup *objcg, unsigned int bytes, unsigned int pages);
+void zswap_cgroup_reject(struct folio *folio, enum zswap_reject why, long nr);
 void zswap_rejects_pass_on(struct mem_cgroup *memcg);
 
 /* Under RCU. */
@@ -243,6 +245,7 @@ static inline void zswap_charge(struct obj_cgroup *objcg, unsigned int bytes,
 				unsigned int pages) { }
 static inline void zswap_uncharge(struct obj_cgroup *objcg, unsigned int bytes,
 				  unsigned int pages) { }
+static inline void zswap_cgroup_reject(struct folio *folio, enum zswap_reject why, long nr) { }
 static inline void zswap_rejects_pass_on(struct mem_cgroup *memcg) { }
 #endif
 

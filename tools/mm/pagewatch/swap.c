@@ -3,7 +3,8 @@
  * pagewatch swap: what is swapped out, of whom, and what zswap makes of it.
  *
  *	machine		/proc/meminfo, /proc/vmstat, /sys/kernel/debug/zswap
- *	cgroups		memory.swap.current, memory.zswap.current, memory.stat
+ *	cgroups		memory.swap.current, memory.zswap.current, memory.stat,
+ *			memory.zswap.rejects where the kernel has it (CONFIG_FOLIAGE_ZSWAP)
  *	processes	/proc/PID/status
  *
  * Which of a process's pages are in zswap the kernel does not tell; of a cgroup's it does.
@@ -56,6 +57,8 @@ struct group {
 	uint64_t stored;
 	uint64_t pool;
 	uint64_t back;		/* pages written back from zswap */
+	char *rejects;		/* "reason pages" lines, or NULL */
+	uint64_t rejected;	/* pages, for all reasons */
 };
 
 struct swap {
@@ -185,6 +188,29 @@ static uint64_t group_number(int dir, const char *file)
 	return v;
 }
 
+/* A line of "reason pages". Return: the next one, or NULL at the end. @name is not terminated. */
+static const char *next_reason(const char *at, const char **name, int *len, uint64_t *pages)
+{
+	*len = strcspn(at, " \n");
+	if (!*len || at[*len] != ' ')
+		return NULL;
+	*name = at;
+	*pages = strtoull(at + *len, NULL, 10);
+	at += strcspn(at, "\n");
+	return at + !!*at;
+}
+
+static void read_rejects(struct group *g, int dir)
+{
+	const char *at, *name;
+	uint64_t pages;
+	int len;
+
+	g->rejects = read_text(dir, "memory.zswap.rejects", NULL);
+	for (at = g->rejects; at && (at = next_reason(at, &name, &len, &pages)); )
+		g->rejected += pages;
+}
+
 /* @name is kept. Takes over @dir. */
 static void add_groups(struct swap *s, int dir, const char *name, bool always)
 {
@@ -200,11 +226,14 @@ static void add_groups(struct swap *s, int dir, const char *name, bool always)
 		number_after(stat, "zswpwb", 1, &g.back);
 	}
 	free(stat);
+	read_rejects(&g, dir);
 	/* The root's figures are the machine's. */
-	if ((*name && (g.swap || g.stored)) || always) {
+	if ((*name && (g.swap || g.stored || g.rejected)) || always) {
 		g.name = xstrdup(name);
 		s->group = xrealloc(s->group, (s->nr_groups + 1) * sizeof(g));
 		s->group[s->nr_groups++] = g;
+	} else {
+		free(g.rejects);
 	}
 	while (d && (e = readdir(d))) {
 		int fd;
@@ -231,8 +260,10 @@ static void forget(struct swap *s)
 {
 	size_t i;
 
-	for (i = 0; i < s->nr_groups; i++)
+	for (i = 0; i < s->nr_groups; i++) {
 		free(s->group[i].name);
+		free(s->group[i].rejects);
+	}
 	s->nr_groups = s->nr_processes = 0;
 }
 
@@ -314,7 +345,7 @@ static void print_machine(const struct machine *m)
 
 static void print_text(const struct swap *s)
 {
-	char a[16], b[16], c[16], d[16], e[16], back[16];
+	char a[16], b[16], c[16], d[16], e[16], back[16], rejected[16];
 	size_t i;
 
 	print_machine(&s->machine);
@@ -324,18 +355,36 @@ static void print_text(const struct swap *s)
 		printf("%8d %-16s %8s %8s\n", s->process[i].pid, s->process[i].comm,
 		       human(s->process[i].rss, a), human(s->process[i].swap, b));
 	if (s->nr_groups)
-		printf("\n%8s %8s %8s %8s %6s %12s  %s\n", "CHARGED", "SWAPPED", "IN ZSWAP", "POOL",
-		       "RATIO", "WRITTEN BACK", "CGROUP");
+		printf("\n%8s %8s %8s %8s %6s %12s %8s  %s\n", "CHARGED", "SWAPPED", "IN ZSWAP",
+		       "POOL", "RATIO", "WRITTEN BACK", "REJECTED", "CGROUP");
 	for (i = 0; i < s->nr_groups; i++) {
 		const struct group *g = &s->group[i];
 		char *name = text_plain(xstrdup(*g->name ? g->name : "/"), "");
 
 		ratio(e, g->stored, g->pool);
-		printf("%8s %8s %8s %8s %6s %12s  %s\n", human(g->current, a), human(g->swap, b),
-		       human(g->stored, c), human(g->pool, d), e,
-		       human(g->back * page_size, back), name);
+		printf("%8s %8s %8s %8s %6s %12s %8s  %s\n", human(g->current, a),
+		       human(g->swap, b), human(g->stored, c), human(g->pool, d), e,
+		       human(g->back * page_size, back),
+		       g->rejects ? human(g->rejected * page_size, rejected) : "-", name);
 		free(name);
 	}
+}
+
+static void json_rejects(const struct group *g)
+{
+	const char *at = g->rejects, *name;
+	char key[64];
+	uint64_t pages;
+	int len;
+
+	if (!at)
+		return;
+	json_open("rejects", '{');
+	while ((at = next_reason(at, &name, &len, &pages))) {
+		snprintf(key, sizeof(key), "%.*s", len, name);
+		json_int(key, pages);
+	}
+	json_close('}');
 }
 
 static void print_json(const struct swap *s)
@@ -385,6 +434,7 @@ static void print_json(const struct swap *s)
 		json_int("zswapped", g->stored);
 		json_int("zswap", g->pool);
 		json_int("written_back", g->back * page_size);
+		json_rejects(g);
 		json_close('}');
 	}
 	json_close(']');

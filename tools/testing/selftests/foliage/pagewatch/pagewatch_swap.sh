@@ -87,8 +87,21 @@ test_zswap() {
 d['cgroups'][0]['zswapped'] >= $OUT and d['events']['zswpout'] * d['page_size'] >= $OUT" -C pagewatch-swap
 	check "swap: what zswap rejects" swap_holds "'reject_compress_poor' in d['rejects']"
 	check "swap --watch" watches
+	check "swap: what zswap rejects of a cgroup" group_rejects
 	stop
 	echo "$was" >$ZSWAP
+}
+
+# It may have nothing in zswap any more, and a fourth of its memory.
+group_rejects() {
+	echo 0 >$cleanup_cg/memory.zswap.max
+	echo $((LIMIT << 18)) >$cleanup_cg/memory.max
+	if [ -e $cleanup_cg/memory.zswap.rejects ]; then
+		swap_holds "d['cgroups'][0]['rejects']['cgroup_limit'] > 0 and
+d['cgroups'][0]['rejects']['pool_limit'] == 0" -C pagewatch-swap
+	else
+		swap_holds "'rejects' not in d['cgroups'][0]" -C pagewatch-swap
+	fi
 }
 
 watches() {

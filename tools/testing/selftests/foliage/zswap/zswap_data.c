@@ -4,6 +4,8 @@
  * from a device that answers at once and from one that does not.
  */
 #define _GNU_SOURCE
+#include <pthread.h>
+
 #include "harness.h"
 #include "zswap.h"
 
@@ -161,6 +163,46 @@ TEST_F(data, given_back)
 	munmap(p, PAGES * PAGE);
 	EXPECT_EQ(count_of("stored_pages"), 0);
 	EXPECT_EQ(count_of("pool_total_size"), 0);
+}
+
+static volatile bool touching;
+
+static void *touch(void *p)
+{
+	while (touching)
+		for (size_t i = 0; i < PAGES; i++)
+			*((volatile char *)p + i * PAGE);
+	return NULL;
+}
+
+/*
+ * A page can be stored and stay in memory, when somebody touches it in that moment. Zeroes that are
+ * written to it later are kept elsewhere (swap_zeromap): the old version may not stay behind, as it
+ * would be written back over them.
+ */
+TEST(zeroes_leave_nothing)
+{
+	pthread_t thread;
+	char *p;
+
+	need_swap();
+	zswap_defaults();
+	p = room(PAGES * PAGE, 0);
+	for (int round = 0; round < 20; round++) {
+		fill(p, PAGES, TEXT, round);
+		touching = true;
+		ASSERT_EQ(pthread_create(&thread, NULL, touch, p), 0);
+		for (int i = 0; i < 20; i++)
+			madvise(p, PAGES * PAGE, MADV_PAGEOUT);
+		touching = false;
+		ASSERT_EQ(pthread_join(thread, NULL), 0);
+		ASSERT_EQ(wrong(p, PAGES, TEXT, round), 0);
+		fill(p, PAGES, ZEROES, 0);
+		swap_out(p, PAGES);
+		ASSERT_EQ(count_of("stored_pages"), 0) TH_LOG("round %d", round);
+		ASSERT_EQ(wrong(p, PAGES, ZEROES, 0), 0);
+	}
+	munmap(p, PAGES * PAGE);
 }
 
 /* A device is taken away: what zswap has of its pages is read, too. */
