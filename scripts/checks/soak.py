@@ -14,7 +14,8 @@ COMPLAINT = re.compile(r"^  > ", re.M)
 HERE = os.path.dirname(os.path.realpath(__file__))
 SWAP = "echo 512M > /sys/block/zram0/disksize; mkswap /dev/zram0 > /dev/null && swapon /dev/zram0; "
 NOBODY = "setpriv --reuid 65534 --regid 65534 --clear-groups "
-RACES = ("rmap_stress", "migrate_race", "lru_race", "idle_race", "proc_race")
+RACES = ("rmap_stress", "migrate_race", "lru_race", "idle_race", "proc_race", "zswap_race")
+ZSWAP = "/sys/module/zswap/parameters"
 
 
 def stressors(seconds):
@@ -31,6 +32,19 @@ def moving(seconds):
     return (SWAP + "(while :; do echo 1 > /proc/sys/vm/compact_memory; sleep 1; done) & c=$!; "
             "stress-ng --temp-path /tmp --numa 2 --vm 1 --vm-bytes 256M --mlock 1 --fork 1 --mremap 1 "
             f"--timeout {seconds} --oomable; s=$?; kill $c; (exit $s)")
+
+
+def swapping(seconds):
+    """More memory than a cgroup may have, in zswap and from there on the device, its settings changed all the time."""
+    return (SWAP + f"""echo 1 > {ZSWAP}/enabled; echo 1 > {ZSWAP}/shrinker_enabled
+for n in 64 256; do echo always > /sys/kernel/mm/transparent_hugepage/hugepages-${{n}}kB/enabled; done
+echo +memory > /sys/fs/cgroup/cgroup.subtree_control; g=/sys/fs/cgroup/soak; mkdir $g; echo 160M > $g/memory.max
+(while :; do for w in lz4 lzo; do echo $w > {ZSWAP}/compressor; sleep 1; echo 8M > $g/memory.zswap.max
+echo zbud > {ZSWAP}/zpool; sleep 1; echo max > $g/memory.zswap.max; echo zsmalloc > {ZSWAP}/zpool; done; done) & c=$!
+sh -c 'echo 0 > /sys/fs/cgroup/soak/cgroup.procs; exec stress-ng --vm 2 --vm-bytes 320M --verify --oomable --timeout {seconds}'
+s=$?; kill $c; wait $c; rmdir $g; echo never > /sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled
+echo never > /sys/kernel/mm/transparent_hugepage/hugepages-256kB/enabled
+echo "zswap: $(grep -E '^zsw' /proc/vmstat | tr '\\n' ' ')"; (exit $s)""")
 
 
 def race(program):
@@ -51,8 +65,8 @@ def trinity(seconds):
 
 
 # What each part does, and its share of the time.
-PARTS = {"stress-ng": (stressors, 4), "moving": (moving, 2), **{p: (race(p), 1) for p in RACES}, "trinity": (trinity, 2)}
-NEEDS = {"stress-ng": "stress-ng", "moving": "stress-ng", "trinity": "trinity"}
+PARTS = {"stress-ng": (stressors, 4), "moving": (moving, 2), "swapping": (swapping, 3), **{p: (race(p), 1) for p in RACES}, "trinity": (trinity, 2)}
+NEEDS = {"stress-ng": "stress-ng", "moving": "stress-ng", "swapping": "stress-ng", "trinity": "trinity"}
 
 
 def guest(name, seconds):
