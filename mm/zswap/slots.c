@@ -2,7 +2,7 @@
 /*
  * Which run holds the page of a swap slot.
  *
- *	zswap_devices[type] --> tables: a pointer for each 512 slots --> 512 entries
+ *	devices[type].tables --> tables: a pointer for each 512 slots --> 512 entries
  *
  * A table is allocated when something is stored in its range, and stays until the device is taken
  * away: 8 bytes for each slot that was ever near one in use. So there is nothing to lock. An entry
@@ -38,7 +38,7 @@ static struct table **place_of(swp_entry_t swp)
 /* Entries from a slot on, up to the end of its table; NULL if nothing was ever stored near. */
 static void **entries(swp_entry_t swp)
 {
-	/* Who finds a table finds it zeroed: by the address dependency, after table_new(). */
+	/* Who finds a table finds it zeroed: by the address dependency, after entries_new(). */
 	struct table *table = READ_ONCE(*place_of(swp));
 
 	return table ? table->entry + swp_offset(swp) % TABLE_ENTRIES : NULL;
