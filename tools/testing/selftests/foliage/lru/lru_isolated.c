@@ -394,8 +394,9 @@ static void run_test(const struct test *t)
 		ksft_print_msg("   the batches were not filled, or the CPU was not quiet\n");
 	if (t->drains)
 		ready &= pages_are(t->kinds, true, "after");
-	ksft_test_result(ready && alone && did, "%s (longest pause: %lu us)\n", t->name,
-			 atomic_load(&control->gap) / ticks_per_us);
+	ksft_print_msg("   longest pause: %lu us\n", atomic_load(&control->gap) / ticks_per_us);
+	/* Nothing that differs each time is part of the name: by it the result is found when it is asked again. */
+	ksft_test_result(ready && alone && did, "%s\n", t->name);
 }
 
 /* The eyes work: a work item on every CPU is seen by all of them. */
