@@ -4,7 +4,7 @@ run without a word here; what is here is what is special about some."""
 import re
 import shutil
 
-from .builds import readers
+from .builds import readers, slabinfo
 from .guests import WHOLE, Guest, judge, prime, stock
 from .rig import BUILD, KSELFTEST, SELFTESTS, SHARES, Failed, together
 from .steps import step
@@ -277,16 +277,18 @@ def bitmaps():
 @step("kernel", "stock", "tools")
 def pagewatch():
     """pagewatch on both kernels"""
-    folder, programs = f"{KSELFTEST}/pagewatch", (f"{BUILD}/tools/pagewatch", f"{SELFTESTS}/toucher")
+    folder = f"{KSELFTEST}/pagewatch"
+    files = dict(zip(("PAGEWATCH", "TOUCHER", "SLABINFO", "SLABINFO_GNUPLOT"),
+                     (f"{BUILD}/tools/pagewatch", f"{SELFTESTS}/toucher", *slabinfo())))
 
     def run(name, kernel):
         script = f"{folder}/{name}.sh"
         judge(f"{name} on {kernel}",
-              Guest(f"{name}-{kernel}", kernel, ("env", f"PAGEWATCH={programs[0]}", f"TOUCHER={programs[1]}", script),
-                    inputs=(*programs, script, f"{folder}/tap.sh"), timeout=600))
+              Guest(f"{name}-{kernel}", kernel, ("env", *[f"{k}={v}" for k, v in files.items()], script),
+                    inputs=(*files.values(), script, f"{folder}/tap.sh"), timeout=600))
     together(*[lambda n=n, k=k: run(n, k) for k in ("stock", "foliage")
                for n in ("pagewatch", "pagewatch_thp", "pagewatch_dirty", "pagewatch_swap",
-                         "pagewatch_slabs")])
+                         "pagewatch_slabs", "pagewatch_top")])
 
 
 @step("kernel", "tools")

@@ -23,9 +23,8 @@ struct dirty {
 	struct proc proc;
 	struct record record;
 	unsigned int count;	/* 0: until interrupted */
-	const char *picture;
 	const char *keep;
-	bool json;
+	struct report how;
 	bool said;		/* the head of the table */
 	uint64_t written;	/* of the interval, in pages */
 	uint64_t clean;
@@ -266,10 +265,10 @@ static int gather(struct dirty *d)
 		progress_end();
 		if (!err)
 			err = sweep(d, now() - start);
-		if (!err && !d->json && !d->picture)
+		if (!err && !d->how.json && !d->how.picture)
 			print_row(d, now() - start);
 		/* What goes on until it is interrupted must not grow. */
-		if (!d->json && !d->picture && !d->keep && r->nr_shots)
+		if (!d->how.json && !d->how.picture && !d->keep && r->nr_shots)
 			shot_forget(&r->shot[r->nr_shots - 1]);
 	}
 	if (err == E_GONE)
@@ -285,12 +284,12 @@ static int deliver(const struct dirty *d)
 {
 	if (d->keep && record_write(&d->record, d->keep))
 		return -1;
-	if (d->json)
+	if (d->how.json)
 		print_json(d);
-	if (d->picture && plot(&d->record, d->picture))
+	if (d->how.picture && plot(&d->record, &d->how))
 		return -1;
-	if (d->picture && !d->json)
-		printf("%s\n", d->picture);
+	if (d->how.picture && !d->how.json)
+		printf("%s\n", d->how.picture);
 	return out_finish();
 }
 
@@ -301,7 +300,7 @@ int cmd_dirty(int argc, char **argv)
 		{ "output", 1, NULL, 'o' }, { "record", 1, NULL, 'r' }, { "json", 0, NULL, 'j' },
 		{ "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { 0 }
 	};
-	struct dirty d = { .record.interval = 1 };
+	struct dirty d = { .record.interval = 1, .how = REPORT };
 	pid_t pid = 0;
 	int c, err;
 
@@ -317,13 +316,13 @@ int cmd_dirty(int argc, char **argv)
 			d.count = opt_count(optarg);
 			break;
 		case 'o':
-			d.picture = optarg;
+			d.how.picture = optarg;
 			break;
 		case 'r':
 			d.keep = optarg;
 			break;
 		case 'j':
-			d.json = true;
+			d.how.json = true;
 			break;
 		default:
 			common_option(c);
@@ -333,7 +332,7 @@ int cmd_dirty(int argc, char **argv)
 		usage_error("'%s' is one word too many", argv[optind]);
 	if (!pid)
 		usage_error("give -p PID");
-	if ((d.picture && (plot_check(d.picture) || newfile_check(d.picture))) ||
+	if ((d.how.picture && (plot_check(d.how.picture) || newfile_check(d.how.picture))) ||
 	    (d.keep && newfile_check(d.keep)))
 		return EXIT_FAILED;
 	err = proc_open(&d.proc, pid);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pagewatch.h"
+#include "slabs.h"
 
 #define WANTED_ROWS	320	/* of a picture: more are thinner than a pixel or two */
 #define MIN_CELL_PAGES	4
@@ -13,9 +13,8 @@ struct heatmap {
 	struct watch watch;
 	struct record record;
 	unsigned int count;
-	const char *picture;
 	const char *keep;
-	bool json;
+	struct report how;
 };
 
 static const char *region_name(const struct vma *v)
@@ -116,16 +115,16 @@ static int gather(struct heatmap *h)
 }
 
 /* The record first: it is what cannot be made again. */
-static int deliver(const struct record *r, const char *keep, const char *picture, bool json)
+static int deliver(const struct record *r, const char *keep, const struct report *how)
 {
 	if (keep && record_write(r, keep))
 		return -1;
-	if (json)
+	if (how->json)
 		record_json(r);
-	if (picture && plot(r, picture))
+	if (how->picture && plot(r, how))
 		return -1;
-	if (picture && !json)
-		printf("%s\n", picture);
+	if (how->picture && !how->json)
+		printf("%s\n", how->picture);
 	return out_finish();
 }
 
@@ -136,7 +135,7 @@ int cmd_heatmap(int argc, char **argv)
 		{ "output", 1, NULL, 'o' }, { "record", 1, NULL, 'r' }, { "json", 0, NULL, 'j' },
 		{ "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { 0 }
 	};
-	struct heatmap h = { .count = 60, .record.interval = 1 };
+	struct heatmap h = { .count = 60, .record.interval = 1, .how = REPORT };
 	pid_t pid = 0;
 	int c, err;
 
@@ -152,13 +151,13 @@ int cmd_heatmap(int argc, char **argv)
 			h.count = opt_count(optarg);
 			break;
 		case 'o':
-			h.picture = optarg;
+			h.how.picture = optarg;
 			break;
 		case 'r':
 			h.keep = optarg;
 			break;
 		case 'j':
-			h.json = true;
+			h.how.json = true;
 			break;
 		default:
 			common_option(c);
@@ -168,16 +167,16 @@ int cmd_heatmap(int argc, char **argv)
 		usage_error("'%s' is one word too many", argv[optind]);
 	if (!pid)
 		usage_error("give -p PID");
-	if (!h.picture && !h.keep && !h.json)
+	if (!h.how.picture && !h.keep && !h.how.json)
 		usage_error("nothing to do with the result: give -o FILE, --record FILE or --json");
-	if ((h.picture && (plot_check(h.picture) || newfile_check(h.picture))) ||
+	if ((h.how.picture && (plot_check(h.how.picture) || newfile_check(h.how.picture))) ||
 	    (h.keep && newfile_check(h.keep)))
 		return EXIT_FAILED;
 	err = watch_open(&h.watch, pid, NULL);
 	if (!err)
 		err = gather(&h);
 	if (!err)
-		err = deliver(&h.record, h.keep, h.picture, h.json);
+		err = deliver(&h.record, h.keep, &h.how);
 	watch_close(&h.watch);
 	record_free(&h.record);
 	return err ? EXIT_FAILED : EXIT_OK;
@@ -200,38 +199,75 @@ static void summarise(const struct record *r)
 	       known ? 100.0 * used / known : 0.0, r->written ? "written" : "referenced");
 }
 
+/* Only the intervals that were asked for. */
+static int cut(struct record *r, const char *path, const struct report *how)
+{
+	size_t i, last = how->last && how->last < r->nr_shots ? how->last : r->nr_shots;
+
+	if (how->first > r->nr_shots)
+		return fail("%s holds %zu intervals: there is none from %zu on", path, r->nr_shots,
+			    how->first);
+	for (i = 0; i < r->nr_shots; i++)
+		if (i + 1 < how->first || i >= last)
+			free(r->shot[i].cell);
+	r->nr_shots = last - how->first + 1;
+	memmove(r->shot, r->shot + how->first - 1, r->nr_shots * sizeof(*r->shot));
+	return 0;
+}
+
+static int report_heatmap(const char *path, const struct report *how)
+{
+	struct record r;
+	int err = record_read(&r, path);
+
+	if (!err)
+		err = cut(&r, path, how);
+	if (!err && !how->picture && !how->json)
+		summarise(&r);
+	if (!err)
+		err = deliver(&r, NULL, how);
+	record_free(&r);
+	return err;
+}
+
 int cmd_report(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "output", 1, NULL, 'o' }, { "json", 0, NULL, 'j' }, { "help", 0, NULL, 'h' },
-		{ "version", 0, NULL, 'V' }, { 0 }
+		{ "output", 1, NULL, 'o' }, { "size", 1, NULL, 's' }, { "range", 1, NULL, 'r' },
+		{ "json", 0, NULL, 'j' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { 0 }
 	};
-	const char *picture = NULL;
-	struct record r;
-	bool json = false;
+	struct report how = REPORT;
 	int c, err;
 
-	while ((c = getopt_long(argc, argv, "o:hV", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "o:s:r:hV", longs, NULL)) != -1) {
 		switch (c) {
 		case 'o':
-			picture = optarg;
+			how.picture = optarg;
+			break;
+		case 's':
+			opt_size(optarg, &how);
+			break;
+		case 'r':
+			opt_range(optarg, &how);
 			break;
 		case 'j':
-			json = true;
+			how.json = true;
 			break;
 		default:
 			common_option(c);
 		}
 	}
-	if (optind + 1 != argc)
-		usage_error("give one FILE that 'pagewatch heatmap --record' wrote");
-	if (picture && (plot_check(picture) || newfile_check(picture)))
+	if (optind >= argc)
+		usage_error("give a FILE that --record of heatmap, dirty or slabs wrote");
+	if (how.picture && (plot_check(how.picture) || newfile_check(how.picture)))
 		return EXIT_FAILED;
-	err = record_read(&r, argv[optind]);
-	if (!err && !picture && !json)
-		summarise(&r);
-	if (!err)
-		err = deliver(&r, NULL, picture, json);
-	record_free(&r);
-	return err ? EXIT_FAILED : EXIT_OK;
+	if (is_slab_record(argv[optind])) {
+		err = slabs_report(argv + optind, argc - optind, &how);
+	} else {
+		if (optind + 1 < argc)
+			usage_error("'%s' is one word too many: only records of slabs can stand side by side",
+				    argv[optind + 1]);
+		err = report_heatmap(argv[optind], &how);
+	}
+	return err || out_finish() ? EXIT_FAILED : EXIT_OK;
 }

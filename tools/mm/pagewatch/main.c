@@ -37,10 +37,14 @@ static const struct cmd commands[] = {
 	  "  -h, --help\n"
 	  "  -V, --version\n"
 	  "At least one of -o, -r and --json is needed.\n", cmd_heatmap },
-	{ "report", "redraw a heatmap from its record",
-	  "usage: pagewatch report FILE [-o FILE.png|FILE.svg] [--json]\n\n"
-	  "Draws a record that 'pagewatch heatmap --record' kept; without -o, summarises it.\n\n"
+	{ "report", "what a record holds, and its picture",
+	  "usage: pagewatch report FILE [-o FILE.png|FILE.svg] [options]\n"
+	  "       pagewatch report FILE ... [-o FILE.png|FILE.svg] [options]     of slabs\n\n"
+	  "Draws a record that --record of heatmap, dirty or slabs kept; without -o, summarises it.\n"
+	  "Records of slabs are drawn side by side, to the same scale.\n\n"
 	  "  -o, --output FILE        picture to write, .png or .svg (needs gnuplot)\n"
+	  "  -s, --size WIDTHxHEIGHT  of the picture, in pixels (default 1400x900)\n"
+	  "  -r, --range FIRST,LAST   only these intervals or samples, counted from 1\n"
 	  "      --json               the measurements as JSON\n"
 	  "  -h, --help\n"
 	  "  -V, --version\n", cmd_report },
@@ -107,12 +111,26 @@ static const struct cmd commands[] = {
 	  "      --json               one JSON document\n"
 	  "  -h, --help\n"
 	  "  -V, --version\n", cmd_swap },
+	{ "top", "working sets of all processes or cgroups, live",
+	  "usage: pagewatch top [options]\n\n"
+	  "Shows what each process uses of its memory, on the whole screen, again and again.\n\n"
+	  "  -i, --interval SECONDS   shortest time between two sweeps (default 2)\n"
+	  "  -b, --budget PERCENT     of a CPU that its sweeps may take (default 5): they are as rare\n"
+	  "                           as that needs\n"
+	  "  -n, --count COUNT        end after COUNT sweeps (default: until q)\n"
+	  "  -c, --cgroups            begin with cgroups\n"
+	  "  -h, --help\n"
+	  "  -V, --version\n"
+	  "Keys: q quit, w r i h s n sort, c processes or cgroups, up and down, ENTER mappings.\n", cmd_top },
 	{ "slabs", "the kernel's own objects, by cache",
 	  "usage: pagewatch slabs [options]\n\n"
 	  "Shows how much memory the kernel's caches of objects have, how much of that is loss, and\n"
 	  "which of them grow.\n\n"
 	  "  -s, --sort ORDER         size (default), loss or growth\n"
 	  "  -i, --interval SECONDS   show what they grow in that time (default for growth: 1)\n"
+	  "  -r, --record FILE        look once an interval and keep it, for 'pagewatch report'\n"
+	  "      --slabinfo           look once an interval and tell it as 'slabinfo -X' does\n"
+	  "  -n, --count COUNT        of these two: end after COUNT looks (default: until interrupted)\n"
 	  "  -N, --rows COUNT         show so many (default 20)\n"
 	  "  -B, --bytes              numbers of bytes, not K, M and G\n"
 	  "      --json               one JSON document\n"

@@ -72,6 +72,41 @@ unsigned int opt_count(const char *s)
 	return v;
 }
 
+/* Two numbers with @sep between them. */
+static bool two_numbers(const char *s, char sep, uint64_t max, uint64_t v[2])
+{
+	char *copy = xstrdup(s), *second = strchr(copy, sep);
+	const char *at = copy, *then = second ? second + 1 : "";
+	bool good;
+
+	if (second)
+		*second = 0;
+	good = second && text_number(&at, 10, max, &v[0]) && !*at &&
+	       text_number(&then, 10, max, &v[1]) && !*then;
+	free(copy);
+	return good;
+}
+
+void opt_size(const char *s, struct report *how)
+{
+	uint64_t v[2];
+
+	if (!two_numbers(s, 'x', 20000, v) || v[0] < 200 || v[1] < 200)
+		usage_error("'%s' is no size: give WIDTHxHEIGHT in pixels, each from 200 to 20000", s);
+	how->width = v[0];
+	how->height = v[1];
+}
+
+void opt_range(const char *s, struct report *how)
+{
+	uint64_t v[2];
+
+	if (!two_numbers(s, ',', 1000000, v) || !v[0] || v[0] > v[1])
+		usage_error("'%s' is no range: give FIRST,LAST, counted from 1", s);
+	how->first = v[0];
+	how->last = v[1];
+}
+
 static void on_signal(int sig)
 {
 	(void)sig;

@@ -72,6 +72,8 @@ struct cmd {
 	int (*run)(int argc, char **argv);
 };
 
+struct report;
+
 extern const struct cmd *this_cmd;
 extern long page_size;
 
@@ -80,6 +82,8 @@ void common_option(int c);
 pid_t opt_pid(const char *s);
 double opt_seconds(const char *s);
 unsigned int opt_count(const char *s);
+void opt_size(const char *s, struct report *how);
+void opt_range(const char *s, struct report *how);
 void stop_on_signals(void);
 bool stop_requested(void);
 
@@ -294,6 +298,35 @@ void flag_filter_add(struct flag_filter *ff, const char *spec);
 uint64_t flags_expand(uint64_t flags);
 uint64_t flags_plain(uint64_t flags);
 
+/* reading.c: records, line by line */
+struct reading {
+	const char *path;
+	FILE *f;
+	char *line;
+	size_t cap;
+	unsigned long nr;
+};
+
+int reading_open(struct reading *rd, const char *path);
+void reading_close(struct reading *rd);
+int reading_format(struct reading *rd, const char *magic, int format, const char *writer);
+int reading_next(struct reading *rd);
+const char *reading_after(const struct reading *rd, const char *word);
+int reading_number(struct reading *rd, const char *word, uint64_t max, uint64_t *v);
+int reading_bad(const struct reading *rd, const char *what);
+
+/* What a report is to be like. */
+struct report {
+	const char *picture;	/* its file, or NULL */
+	bool json;
+	unsigned int width;	/* of the picture, in pixels */
+	unsigned int height;
+	size_t first;		/* sample, from 1 */
+	size_t last;		/* 0: the record's */
+};
+
+#define REPORT	{ .width = 1400, .height = 900, .first = 1 }
+
 /* record.c: what heatmap keeps and report reads back */
 struct cell {
 	uint64_t addr;
@@ -337,7 +370,10 @@ void record_free(struct record *r);
 
 /* plot.c */
 int plot_check(const char *path);
-int plot(const struct record *r, const char *path);
+int plot(const struct record *r, const struct report *how);
+int plot_draw(const char *path, void (*script)(const void *what, FILE *f, bool svg), const void *what);
+void plot_text(FILE *f, const char *text);
+void plot_terminal(FILE *f, bool svg, const struct report *how);
 
 /* ages.c, prom.c: the age histogram */
 #define NR_AGES		9
@@ -362,5 +398,6 @@ int cmd_thp(int argc, char **argv);
 int cmd_dirty(int argc, char **argv);
 int cmd_swap(int argc, char **argv);
 int cmd_slabs(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 
 #endif

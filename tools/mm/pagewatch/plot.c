@@ -68,6 +68,7 @@ struct band {
 
 struct picture {
 	const struct record *r;
+	const struct report *how;
 	uint64_t *addr;		/* of all cells ever seen, sorted */
 	size_t *row;		/* that shows the cell */
 	uint64_t *pages;	/* at most in the cell */
@@ -237,7 +238,7 @@ static void fill_rows(struct picture *p)
 }
 
 /* Names come from other people's processes, and gnuplot has backquotes: let through few signs. */
-static void put_text(FILE *f, const char *text)
+void plot_text(FILE *f, const char *text)
 {
 	static const char plain[] = " ._+-:/,()[]%#=";
 	int n = 0;
@@ -310,7 +311,7 @@ static void put_tics(const struct picture *p, FILE *f)
 		double middle = b->line + b->nr_rows * b->weight / 2.0;
 
 		fprintf(f, "set label '");
-		put_text(f, b->name);
+		plot_text(f, b->name);
 		if (b->small && b->others)
 			fprintf(f, " +%u", b->others);
 		fprintf(f, "' at graph " NAME_ENDS ", first %.1f right font ',10' " INK_NAMES "\n", middle);
@@ -334,21 +335,27 @@ static const char style[] =
 	" size screen " BOX_WIDTH ", " MAP_HEIGHT "\n"
 	"set cbtics 20 font ',9'\n";
 
-static void put_script(const struct picture *p, FILE *f, bool svg)
+void plot_terminal(FILE *f, bool svg, const struct report *how)
 {
+	fprintf(f, "set terminal %s size %u,%u noenhanced font 'DejaVu Sans,11' "
+		"background rgb 'white'\n", svg ? "svg dynamic" : "pngcairo", how->width, how->height);
+}
+
+static void put_script(const void *what_is_drawn, FILE *f, bool svg)
+{
+	const struct picture *p = what_is_drawn;
 	const struct record *r = p->r;
 	double width = r->shot[r->nr_shots - 1].time / r->nr_shots;
 	const char *what = r->written ? "written" : "referenced";
 
-	fprintf(f, "set terminal %s size 1400,900 noenhanced font 'DejaVu Sans,11' "
-		"background rgb 'white'\n", svg ? "svg dynamic" : "pngcairo");
+	plot_terminal(f, svg, p->how);
 	fputs(style, f);
 	fprintf(f, "set cblabel 'share %s, %%' font ',10' " INK_AXES " offset 0.5,0\n", what);
 	put_matrix(p, f);
 	put_totals(r, f);
 	fputs("set multiplot\nset tmargin at screen " MAP_TOP "\nset bmargin at screen " MAP_BOTTOM "\n"
 	      "set label '", f);
-	put_text(f, r->comm);
+	plot_text(f, r->comm);
 	fprintf(f, "' at screen " LEFT ", " TITLE " left font ',17' " INK "\n"
 		"set label 'process %d: memory %s in each %.3g s, by address' "
 		"at screen " LEFT ", " SUBTITLE " left font ',11' " INK_PALE "\n", r->pid, what, width);
@@ -384,7 +391,8 @@ static int gnuplot_failed(FILE *words, int status)
 }
 
 /* The picture goes to gnuplot's standard output, so that no path needs quoting. */
-static int run_gnuplot(const struct picture *p, FILE *out, FILE *words, bool svg)
+static int run_gnuplot(void (*script)(const void *, FILE *, bool), const void *what, FILE *out,
+		       FILE *words, bool svg)
 {
 	int fds[2], status;
 	pid_t child;
@@ -407,31 +415,12 @@ static int run_gnuplot(const struct picture *p, FILE *out, FILE *words, bool svg
 		close(fds[1]);
 		return fail("cannot start gnuplot: %s", strerror(errno));
 	}
-	put_script(p, f, svg);
+	script(what, f, svg);
 	fclose(f);		/* a write that failed shows in gnuplot's status */
 	while (waitpid(child, &status, 0) < 0)
 		if (errno != EINTR)
 			return fail("cannot wait for gnuplot: %s", strerror(errno));
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : gnuplot_failed(words, status);
-}
-
-static int draw(const struct picture *p, const char *path, bool svg)
-{
-	FILE *words = tmpfile();
-	struct newfile nf;
-	int err;
-
-	if (!words)
-		return fail("cannot make a temporary file: %s", strerror(errno));
-	err = newfile_open(&nf, path);
-	if (!err && run_gnuplot(p, nf.f, words, svg)) {
-		newfile_abort(&nf);
-		err = -1;
-	} else if (!err) {
-		err = newfile_commit(&nf);
-	}
-	fclose(words);
-	return err;
 }
 
 static const char *suffix_of(const char *path)
@@ -441,6 +430,27 @@ static const char *suffix_of(const char *path)
 	if (len > 4 && (!strcmp(path + len - 4, ".png") || !strcmp(path + len - 4, ".svg")))
 		return path + len - 4;
 	return NULL;
+}
+
+/* Into the file @path, what gnuplot makes of what @script tells it of @what. */
+int plot_draw(const char *path, void (*script)(const void *what, FILE *f, bool svg), const void *what)
+{
+	bool svg = !strcmp(suffix_of(path), ".svg");
+	FILE *words = tmpfile();
+	struct newfile nf;
+	int err;
+
+	if (!words)
+		return fail("cannot make a temporary file: %s", strerror(errno));
+	err = newfile_open(&nf, path);
+	if (!err && run_gnuplot(script, what, nf.f, words, svg)) {
+		newfile_abort(&nf);
+		err = -1;
+	} else if (!err) {
+		err = newfile_commit(&nf);
+	}
+	fclose(words);
+	return err;
 }
 
 /* Before any measuring: could a picture be drawn there? */
@@ -464,9 +474,9 @@ int plot_check(const char *path)
 				"(or keep --record FILE and draw it elsewhere)");
 }
 
-int plot(const struct record *r, const char *path)
+int plot(const struct record *r, const struct report *how)
 {
-	struct picture p = { .r = r };
+	struct picture p = { .r = r, .how = how };
 	int err;
 
 	collect_cells(&p);
@@ -479,7 +489,7 @@ int plot(const struct record *r, const char *path)
 	make_bands(&p);
 	lay_out(&p);
 	fill_rows(&p);
-	err = draw(&p, path, !strcmp(suffix_of(path), ".svg"));
+	err = plot_draw(how->picture, put_script, &p);
 	free(p.addr);
 	free(p.row);
 	free(p.pages);

@@ -114,96 +114,33 @@ int record_write(const struct record *r, const char *path)
 	return newfile_commit(&nf);
 }
 
-struct reading {
-	const char *path;
-	FILE *f;
-	char *line;
-	size_t cap;
-	unsigned long nr;
-};
-
-static int bad(const struct reading *rd, const char *what)
-{
-	return fail("%s, line %lu: %s", rd->path, rd->nr, what);
-}
-
-static int next_line(struct reading *rd)
-{
-	ssize_t len = getline(&rd->line, &rd->cap, rd->f);
-
-	if (len <= 0 && ferror(rd->f))
-		return fail("cannot read %s: %s", rd->path, strerror(errno));
-	if (len <= 0 || rd->line[len - 1] != '\n')
-		return fail("%s is cut short after line %lu: record it again, or copy it whole",
-			    rd->path, rd->nr);
-	rd->line[len - 1] = 0;
-	rd->nr++;
-	return 0;
-}
-
-/* What follows "@word " in the line just read; NULL when the line begins otherwise. */
-static const char *after(const struct reading *rd, const char *word)
-{
-	size_t len = strlen(word);
-
-	return !strncmp(rd->line, word, len) && rd->line[len] == ' ' ? rd->line + len + 1 : NULL;
-}
-
-/* A line of one word and one number. */
-static int read_number(struct reading *rd, const char *word, uint64_t max, uint64_t *v)
-{
-	const char *at;
-
-	if (next_line(rd))
-		return -1;
-	at = after(rd, word);
-	if (at && text_number(&at, 10, max, v) && !*at)
-		return 0;
-	return fail("%s, line %lu: '%s NUMBER' expected", rd->path, rd->nr, word);
-}
-
-static int read_format(struct reading *rd)
-{
-	uint64_t version;
-	const char *at = NULL;
-
-	if (getline(&rd->line, &rd->cap, rd->f) > 0)
-		at = after(rd, MAGIC);
-	if (!at || !text_number(&at, 10, UINT32_MAX, &version) || *at != '\n')
-		return fail("%s is no record of pagewatch heatmap --record", rd->path);
-	rd->nr = 1;
-	if (version != FORMAT)
-		return fail("%s has format %u; this pagewatch reads format %d", rd->path,
-			    (unsigned int)version, FORMAT);
-	return 0;
-}
-
 static int read_header(struct record *r, struct reading *rd)
 {
 	const char *at;
 	uint64_t pid;
 
-	if (read_format(rd) || read_number(rd, "pid", INT32_MAX, &pid) || next_line(rd))
+	if (reading_format(rd, MAGIC, FORMAT, "pagewatch heatmap --record") ||
+	    reading_number(rd, "pid", INT32_MAX, &pid) || reading_next(rd))
 		return -1;
 	r->pid = pid;
-	at = after(rd, "comm");
+	at = reading_after(rd, "comm");
 	if (!at)
-		return bad(rd, "'comm NAME' expected");
+		return reading_bad(rd, "'comm NAME' expected");
 	/* The file need not be ours: what it says of names goes to a terminal too. */
 	snprintf(r->comm, sizeof(r->comm), "%s", at);
 	text_plain(r->comm, "");
-	if (next_line(rd))
+	if (reading_next(rd))
 		return -1;
-	at = after(rd, "interval");
+	at = reading_after(rd, "interval");
 	if (!at || !text_seconds(&at, MAX_SECONDS, &r->interval) || *at || r->interval <= 0)
-		return bad(rd, "'interval SECONDS' expected");
-	if (read_number(rd, "page_size", MAX_PAGE, &r->page_size) ||
-	    read_number(rd, "cell_bytes", MAX_CELL, &r->cell_bytes))
+		return reading_bad(rd, "'interval SECONDS' expected");
+	if (reading_number(rd, "page_size", MAX_PAGE, &r->page_size) ||
+	    reading_number(rd, "cell_bytes", MAX_CELL, &r->cell_bytes))
 		return -1;
 	if (!r->page_size || r->page_size & (r->page_size - 1))
-		return bad(rd, "page_size is no power of two");
+		return reading_bad(rd, "page_size is no power of two");
 	if (!r->cell_bytes || r->cell_bytes % r->page_size)
-		return bad(rd, "cell_bytes is no multiple of page_size");
+		return reading_bad(rd, "cell_bytes is no multiple of page_size");
 	return 0;
 }
 
@@ -215,16 +152,16 @@ static int read_cell(struct shot *s, struct reading *rd, uint64_t most)
 	int i;
 
 	if (!text_number(&at, 16, UINT64_MAX, &addr))
-		return bad(rd, "'ADDRESS REFERENCED IDLE UNTRACKED' expected");
+		return reading_bad(rd, "'ADDRESS REFERENCED IDLE UNTRACKED' expected");
 	for (i = 0; i < 3; i++)
 		if (!text_number(&at, 10, UINT32_MAX, &n[i]))
-			return bad(rd, "'ADDRESS REFERENCED IDLE UNTRACKED' expected");
+			return reading_bad(rd, "'ADDRESS REFERENCED IDLE UNTRACKED' expected");
 	if (*at)
-		return bad(rd, "'ADDRESS REFERENCED IDLE UNTRACKED' expected");
+		return reading_bad(rd, "'ADDRESS REFERENCED IDLE UNTRACKED' expected");
 	if (n[0] + n[1] + n[2] > most)
-		return bad(rd, "more pages than a cell has");
+		return reading_bad(rd, "more pages than a cell has");
 	if (s->nr && addr <= s->cell[s->nr - 1].addr)
-		return bad(rd, "addresses must rise");
+		return reading_bad(rd, "addresses must rise");
 	c = (struct cell){ .addr = addr, .referenced = n[0], .idle = n[1], .untracked = n[2] };
 	record_cell(s, &c);
 	return 0;
@@ -232,17 +169,17 @@ static int read_cell(struct shot *s, struct reading *rd, uint64_t most)
 
 static int read_shot(struct record *r, struct reading *rd)
 {
-	const char *at = after(rd, "shot");
+	const char *at = reading_after(rd, "shot");
 	uint64_t nr, i;
 	struct shot *s;
 	double time;
 
 	if (!at || !text_seconds(&at, MAX_SECONDS, &time) ||
 	    !text_number(&at, 10, MAX_CELLS, &nr) || *at)
-		return bad(rd, "'shot SECONDS CELLS' expected");
+		return reading_bad(rd, "'shot SECONDS CELLS' expected");
 	s = record_shot(r, time);
 	for (i = 0; i < nr; i++)
-		if (next_line(rd) || read_cell(s, rd, r->cell_bytes / r->page_size))
+		if (reading_next(rd) || read_cell(s, rd, r->cell_bytes / r->page_size))
 			return -1;
 	return 0;
 }
@@ -254,9 +191,9 @@ static int read_region(struct record *r, struct reading *rd, const char *at)
 
 	if (!text_number(&at, 16, UINT64_MAX, &start) ||
 	    !text_number(&at, 16, UINT64_MAX, &end) || *at != ' ')
-		return bad(rd, "'region START END NAME' expected");
+		return reading_bad(rd, "'region START END NAME' expected");
 	if (start >= end)
-		return bad(rd, "a region that ends before it starts");
+		return reading_bad(rd, "a region that ends before it starts");
 	name = text_plain(xstrdup(at + 1), "");
 	record_region(r, start, end, name);
 	free(name);
@@ -270,16 +207,16 @@ static int read_body(struct record *r, struct reading *rd)
 	int err = 0;
 
 	while (!err) {
-		if (next_line(rd))
+		if (reading_next(rd))
 			return -1;
-		at = after(rd, "end");
+		at = reading_after(rd, "end");
 		if (at && text_number(&at, 10, UINT64_MAX, &shots) && !*at)
-			return shots == r->nr_shots ? 0 : bad(rd, "shots are missing before it");
+			return shots == r->nr_shots ? 0 : reading_bad(rd, "shots are missing before it");
 		if (!strcmp(rd->line, "written")) {
 			r->written = true;
 			continue;
 		}
-		at = after(rd, "region");
+		at = reading_after(rd, "region");
 		err = at ? read_region(r, rd, at) : read_shot(r, rd);
 	}
 	return err;
@@ -287,19 +224,18 @@ static int read_body(struct record *r, struct reading *rd)
 
 int record_read(struct record *r, const char *path)
 {
-	struct reading rd = { .path = path, .f = fopen(path, "r") };
-	int err;
+	struct reading rd;
+	int err = reading_open(&rd, path);
 
 	*r = (struct record){ 0 };
-	if (!rd.f)
-		return fail("cannot read %s: %s", path, strerror(errno));
+	if (err)
+		return err;
 	err = read_header(r, &rd);
 	if (!err)
 		err = read_body(r, &rd);
 	if (!err && !r->nr_shots)
 		err = fail("%s holds no measurement", path);
-	free(rd.line);
-	fclose(rd.f);
+	reading_close(&rd);
 	return err;
 }
 

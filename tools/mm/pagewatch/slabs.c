@@ -17,28 +17,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pagewatch.h"
+#include "slabs.h"
 
 #define SLAB_DIR	"/sys/kernel/slab"
 #define SLABINFO	"/proc/slabinfo"
-
-struct slab {
-	char *name;
-	char *folder;		/* in /sys/kernel/slab */
-	unsigned int names;	/* that share it */
-	uint64_t object;	/* bytes of one */
-	uint64_t used;		/* objects */
-	uint64_t objects;	/* that there is room for */
-	uint64_t slabs;
-	uint64_t bytes;		/* of all pages */
-	uint64_t loss;
-	int64_t growth;		/* of @bytes over the interval */
-};
-
-struct list {
-	struct slab *slab;
-	size_t nr;
-};
 
 enum order { BY_SIZE, BY_LOSS, BY_GROWTH };
 
@@ -49,10 +31,10 @@ struct slabs {
 	bool exact;		/* bytes, not M and G */
 	bool json;
 	bool slabinfo;		/* where they were read from */
-	struct list list;
+	struct slab_list list;
 };
 
-static void list_free(struct list *l)
+void slab_list_free(struct slab_list *l)
 {
 	size_t i;
 
@@ -61,10 +43,10 @@ static void list_free(struct list *l)
 		free(l->slab[i].folder);
 	}
 	free(l->slab);
-	*l = (struct list){ 0 };
+	*l = (struct slab_list){ 0 };
 }
 
-static void list_add(struct list *l, struct slab *s, uint64_t slab_bytes)
+void slab_list_take(struct slab_list *l, struct slab *s, uint64_t slab_bytes)
 {
 	uint64_t used = s->used * s->object;
 
@@ -88,7 +70,7 @@ static bool slab_number(int dir, const char *cache, const char *file, uint64_t *
 }
 
 /* A cache may go while it is read: then it is left out. */
-static void add_cache(struct list *l, int dir, const char *name)
+static void add_cache(struct slab_list *l, int dir, const char *name)
 {
 	struct slab s = { .names = 1 };
 	uint64_t order;
@@ -101,11 +83,11 @@ static void add_cache(struct list *l, int dir, const char *name)
 		return;
 	s.name = text_plain(xstrdup(name), "");
 	s.folder = xstrdup(name);
-	list_add(l, &s, (uint64_t)page_size << order);
+	slab_list_take(l, &s, (uint64_t)page_size << order);
 }
 
 /* A link "name -> :a-0000256": the folder has the name of what is alike, this one is a user's. */
-static void add_link(struct list *l, int dir, const char *name)
+static void add_link(struct slab_list *l, int dir, const char *name)
 {
 	char target[PATH_MAX];
 	ssize_t len = readlinkat(dir, name, target, sizeof(target) - 1);
@@ -130,7 +112,7 @@ static void add_link(struct list *l, int dir, const char *name)
 	}
 }
 
-static int read_sysfs(struct list *l)
+static int read_sysfs(struct slab_list *l)
 {
 	int links, fd;
 	struct dirent *e;
@@ -157,7 +139,7 @@ static int read_sysfs(struct list *l)
 
 /* --- /proc/slabinfo --------------------------------------------------------------------- */
 
-static int read_slabinfo(struct list *l)
+static int read_slabinfo(struct slab_list *l)
 {
 	char *text = read_text(AT_FDCWD, SLABINFO, NULL), *line, *next, name[128];
 
@@ -178,20 +160,20 @@ static int read_slabinfo(struct list *l)
 		s.used = used;
 		s.objects = objects;
 		s.slabs = slabs;
-		list_add(l, &s, pages * page_size);
+		slab_list_take(l, &s, pages * page_size);
 	}
 	free(text);
 	return l->nr ? 0 : -1;
 }
 
-static int read_slabs(struct slabs *s, struct list *l)
+int slabs_read(struct slab_list *l, bool *slabinfo)
 {
-	*l = (struct list){ 0 };
-	s->slabinfo = false;
+	*l = (struct slab_list){ 0 };
+	*slabinfo = false;
 	if (!read_sysfs(l))
 		return 0;
-	list_free(l);
-	s->slabinfo = true;
+	slab_list_free(l);
+	*slabinfo = true;
 	if (!read_slabinfo(l))
 		return 0;
 	if (errno == EACCES || errno == EPERM)
@@ -202,7 +184,7 @@ static int read_slabs(struct slabs *s, struct list *l)
 /* --- growth and order ------------------------------------------------------------------- */
 
 /* The same cache, as it was: of two of one name the first goes with the first. */
-static void grow(struct list *l, struct list *was)
+static void grow(struct slab_list *l, struct slab_list *was)
 {
 	size_t i, k;
 
@@ -232,24 +214,30 @@ static int by_order(const void *a, const void *b)
 	return u != v ? (u > v ? -1 : 1) : strcmp(x->name, y->name);
 }
 
+void slabs_sort(struct slab_list *l, bool by_loss)
+{
+	order = by_loss ? BY_LOSS : BY_SIZE;
+	qsort(l->slab, l->nr, sizeof(*l->slab), by_order);
+}
+
 static int look(struct slabs *s)
 {
-	struct list was;
-	int err = read_slabs(s, &s->list);
+	struct slab_list was;
+	int err = slabs_read(&s->list, &s->slabinfo);
 
 	if (err || !s->interval)
 		return err;
 	was = s->list;
-	s->list = (struct list){ 0 };
+	s->list = (struct slab_list){ 0 };
 	err = proc_sleep(NULL, now() + s->interval, "waiting");
 	progress_end();
 	if (err)
 		err = fail("interrupted before the interval was over");
 	else
-		err = read_slabs(s, &s->list);
+		err = slabs_read(&s->list, &s->slabinfo);
 	if (!err)
 		grow(&s->list, &was);
-	list_free(&was);
+	slab_list_free(&was);
 	return err;
 }
 
@@ -268,24 +256,30 @@ static const char *amount(const struct slabs *s, int64_t bytes, bool sign, char 
 	return out;
 }
 
-static void print_totals(const struct slabs *s)
+void slabs_add_up(const struct slab_list *l, struct slab *sum)
 {
-	uint64_t bytes = 0, loss = 0, objects = 0;
-	int64_t growth = 0;
-	char a[32], b[32], c[32];
 	size_t i;
 
-	for (i = 0; i < s->list.nr; i++) {
-		bytes += s->list.slab[i].bytes;
-		loss += s->list.slab[i].loss;
-		objects += s->list.slab[i].used;
-		growth += s->list.slab[i].growth;
+	*sum = (struct slab){ 0 };
+	for (i = 0; i < l->nr; i++) {
+		sum->bytes += l->slab[i].bytes;
+		sum->loss += l->slab[i].loss;
+		sum->used += l->slab[i].used;
+		sum->growth += l->slab[i].growth;
 	}
+}
+
+static void print_totals(const struct slabs *s)
+{
+	char a[32], b[32], c[32];
+	struct slab sum;
+
+	slabs_add_up(&s->list, &sum);
 	printf("%zu caches, %llu objects in %s, of which %s (%.1f%%) are loss", s->list.nr,
-	       (unsigned long long)objects, amount(s, bytes, false, a), amount(s, loss, false, b),
-	       bytes ? 100.0 * loss / bytes : 0.0);
+	       (unsigned long long)sum.used, amount(s, sum.bytes, false, a),
+	       amount(s, sum.loss, false, b), sum.bytes ? 100.0 * sum.loss / sum.bytes : 0.0);
 	if (s->interval)
-		printf("; %s in %g s", amount(s, growth, true, c), s->interval);
+		printf("; %s in %g s", amount(s, sum.growth, true, c), s->interval);
 	puts(s->slabinfo ? "\nfrom " SLABINFO ": there is no " SLAB_DIR : "");
 }
 
@@ -351,17 +345,35 @@ static enum order opt_order(const char *word)
 	usage_error("'%s' is no order: give size, loss or growth", word);
 }
 
+/* Once, or with two looks, from which growth follows. */
+static int tell(struct slabs *s)
+{
+	int err = look(s);
+
+	order = s->order;
+	if (!err)
+		qsort(s->list.slab, s->list.nr, sizeof(*s->list.slab), by_order);
+	if (!err && s->json)
+		print_json(s);
+	else if (!err)
+		print_text(s);
+	slab_list_free(&s->list);
+	return err;
+}
+
 int cmd_slabs(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "sort", 1, NULL, 's' }, { "rows", 1, NULL, 'N' }, { "bytes", 0, NULL, 'B' },
-		{ "interval", 1, NULL, 'i' }, { "json", 0, NULL, 'j' }, { "help", 0, NULL, 'h' },
-		{ "version", 0, NULL, 'V' }, { 0 }
+		{ "interval", 1, NULL, 'i' }, { "count", 1, NULL, 'n' },
+		{ "record", 1, NULL, 'r' }, { "slabinfo", 0, NULL, 'X' }, { "json", 0, NULL, 'j' },
+		{ "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { 0 }
 	};
 	struct slabs s = { .rows = 20 };
+	struct slab_watch w = { 0 };
 	int c, err;
 
-	while ((c = getopt_long(argc, argv, "s:N:Bi:hV", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "s:N:Bi:n:r:hV", longs, NULL)) != -1) {
 		switch (c) {
 		case 's':
 			s.order = opt_order(optarg);
@@ -375,6 +387,15 @@ int cmd_slabs(int argc, char **argv)
 		case 'i':
 			s.interval = opt_seconds(optarg);
 			break;
+		case 'n':
+			w.count = opt_count(optarg);
+			break;
+		case 'r':
+			w.record = optarg;
+			break;
+		case 'X':
+			w.slabinfo = true;
+			break;
 		case 'j':
 			s.json = true;
 			break;
@@ -386,14 +407,16 @@ int cmd_slabs(int argc, char **argv)
 		usage_error("'%s' is one word too many", argv[optind]);
 	if (s.order == BY_GROWTH && !s.interval)
 		s.interval = 1;
-	err = look(&s);
-	order = s.order;
-	if (!err)
-		qsort(s.list.slab, s.list.nr, sizeof(*s.list.slab), by_order);
-	if (!err && s.json)
-		print_json(&s);
-	else if (!err)
-		print_text(&s);
-	list_free(&s.list);
+	if (w.record || w.slabinfo) {
+		if (s.json)
+			usage_error("--json goes with neither --record nor --slabinfo: 'pagewatch report "
+				    "FILE --json' tells a record");
+		w.interval = s.interval ? s.interval : 1;
+		err = slabs_watch(&w);
+	} else {
+		if (w.count)
+			usage_error("-n COUNT goes with --record or --slabinfo");
+		err = tell(&s);
+	}
 	return err || out_finish() ? EXIT_FAILED : EXIT_OK;
 }
