@@ -6,6 +6,7 @@
 # LINUX=debian	back to Debian's
 # ACCEL=kvm|tcg	instead of finding out
 # SOAK=minutes	for 'make soak'
+# LIMIT=minutes	for 'make check': what is not done by then is named and skipped
 BUILD ?= build
 # kbuild takes no path with a blank or a colon; our recipes none with what means something to a shell or to make.
 hash := \#
@@ -26,6 +27,9 @@ export CMD
 endif
 ifdef LINUX
 export LINUX
+endif
+ifdef LIMIT
+export LIMIT
 endif
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := kernel

@@ -13,7 +13,7 @@ import shutil
 import threading
 
 from . import answers, count
-from .rig import BUILD, IMAGE, LOGS, SHARES, Failed, call, shown
+from .rig import BUILD, IMAGE, LOGS, SHARES, Failed, Late, call, shown
 
 TAP = re.compile(r"^(not ok|ok) (\d+)(?: -)? *(.*)$")
 AGAIN = 3
@@ -128,7 +128,13 @@ def judge(title, g, verdict=tap, narrow=None):
     bad = [n for n, word in first.items() if word not in ("ok", "skip")]
     whole = {GUEST, WHOLE} & set(bad)
     question = narrow(bad) if narrow and bad and not whole else g
-    again = [boot(question, shares=SHARES) for _ in range(AGAIN)] if bad else []
+    try:
+        again = [boot(question, shares=SHARES) for _ in range(AGAIN)] if bad else []
+    except Late:
+        # What was bad stays bad when there is no time to ask again.
+        for name in bad:
+            count.add(f"{title}: {name}", False, note=f"{first[name]}; no time to ask again; {where_to_look(g, a)}")
+        raise
     more = [results_of(b, verdict) for b in again]
     for m in more if whole else []:
         # What it did not live to tell the first time.

@@ -9,7 +9,7 @@ import threading
 import time
 
 from . import answers, count
-from .rig import BUILD, LOGS, end_all, shown
+from .rig import BUILD, LOGS, end_all, limit, shown
 from .steps import run_steps, steps, table
 
 # In the order in which they have the processors: what is long, or waited for, comes first.
@@ -24,6 +24,15 @@ def choose(names):
         print(f"check: no step {', '.join(unknown)}; scripts/check --list shows them", file=sys.stderr)
         sys.exit(2)
     return {n: s for n, s in steps.items() if n in names}
+
+
+def time_allowed():
+    """LIMIT: minutes, or None."""
+    word = os.environ.get("LIMIT", "")
+    if word and not (word.isdigit() and int(word)):
+        print(f"check: LIMIT={word}: give a number of minutes, or nothing", file=sys.stderr)
+        sys.exit(2)
+    return int(word) if word else None
 
 
 def only_one():
@@ -53,12 +62,15 @@ def main(argv, doc):
             print(f"{s.name:16}{s.what}")
         return 0
     chosen = choose(argv)
+    minutes = time_allowed()
     lock = only_one()
     shutil.rmtree(LOGS, ignore_errors=True)
     os.makedirs(LOGS)
     for sig in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(sig, ended)
     answers.prune()
+    if minutes:
+        limit(minutes)
     began = time.monotonic()
     # Signals are for this thread, so it only waits.
     work = threading.Thread(target=run_steps, args=(chosen,), daemon=True)

@@ -24,6 +24,10 @@ class Failed(Exception):
     """A step's verdict, with what to say about it."""
 
 
+class Late(Exception):
+    """The time that the check has is over (LIMIT): what was not done by then is left out, and named."""
+
+
 class Processors:
     """A budget of shares in the processors: each command says how many it takes, and waits until they are free. Of those
     that fit, the one of the step that comes first in the list goes first. What needs the machine for itself is passed by
@@ -58,6 +62,7 @@ class Processors:
                 self.changed.notify_all()
 
 
+deadline = float("inf")         # by time.monotonic()
 longest = []                    # seconds and log of each command
 thread = threading.local()      # rank: of the step that this thread works for; spent: a list of seconds
 stopping = threading.Event()
@@ -83,6 +88,12 @@ def end(p, patience=10):
         return
 
 
+def limit(minutes):
+    """From now on there are so many minutes."""
+    global deadline     # pylint: disable=global-statement
+    deadline = time.monotonic() + 60 * minutes
+
+
 def end_all():
     """The check itself is ended."""
     stopping.set()
@@ -100,6 +111,9 @@ def call(log, *argv, timeout=1800, env=None, shares=1):
     with processors.take(shares), open(path, "a", encoding="utf-8") as f:
         if stopping.is_set():
             raise Failed("the check was ended")
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise Late(log)
         f.write("+ " + " ".join(argv) + "\n")
         f.flush()
         start = f.tell()
@@ -109,9 +123,11 @@ def call(log, *argv, timeout=1800, env=None, shares=1):
         with running_lock:
             running.add(p)
         try:
-            code = p.wait(timeout)
+            code = p.wait(min(timeout, left))
         except subprocess.TimeoutExpired:
             end(p)
+            if left < timeout:
+                raise Late(log) from None
             code = "time-out"
         finally:
             with running_lock:
@@ -166,4 +182,4 @@ def together(*calls):
     for t in threads:
         t.join()
     if errors:
-        raise errors[0]
+        raise next((e for e in errors if not isinstance(e, Late)), errors[0])

@@ -7,7 +7,7 @@ import threading
 import time
 
 from . import count
-from .rig import CPUS, Failed, longest, stopping, thread
+from .rig import CPUS, Failed, Late, longest, stopping, thread
 
 
 @dataclasses.dataclass
@@ -19,6 +19,7 @@ class Step:
     asked: bool = False         # runs only when it is asked for by name
     done: threading.Event = dataclasses.field(default_factory=threading.Event)
     went: bool = False
+    late: bool = False          # not done, for want of time
     wall: float = 0.0
     busy: float = 0.0
     rank: int = 0
@@ -36,11 +37,21 @@ def step(*needs, name=None, asked=False):
     return add
 
 
+def leave_out(s):
+    """The time was over before it was done: what it had found by then is counted."""
+    s.late = True
+    count.add(f"{s.name} ({s.what})", True, skip=True, note="not done when the time was over (LIMIT)")
+
+
 def do(s, chosen):
     """Wait for what it needs, run it, count it."""
     for n in s.needs:
         if n in chosen:
             chosen[n].done.wait()
+            if chosen[n].late:
+                leave_out(s)
+                s.done.set()
+                return
             if not chosen[n].went:
                 count.add(s.name, False, note=f"could not run: {n} failed")
                 s.done.set()
@@ -50,6 +61,8 @@ def do(s, chosen):
     try:
         s.fn()
         s.went = True
+    except Late:
+        leave_out(s)
     except Failed as e:
         if not stopping.is_set():
             count.add(s.name, False, note=str(e))

@@ -135,17 +135,18 @@ def hmm():
     together(*[lambda g=g: judge(f"hmm on {g.kernel}", g, as_on(reference)) for g in ours])
 
 
-# So much swap that nobody is killed when the test wants half of the memory free: the debug kernel has less of it.
-ZSWAP = """echo 2G > /sys/block/zram0/disksize && mkswap /dev/zram0 > /dev/null && swapon /dev/zram0 &&
+# Not on the debug kernel: the test fills the memory and then wants half of it free. There is less of it there, so that it
+# is killed for want of swap, or, with more swap, does not end in ten minutes.
+ZSWAP = """echo 512M > /sys/block/zram0/disksize && mkswap /dev/zram0 > /dev/null && swapon /dev/zram0 &&
 echo 1 > /sys/module/zswap/parameters/enabled && %s | cat; true"""
 
 
-@step("kernel", "debug", "stock")
+@step("kernel", "stock")
 def cgroup_zswap():
-    """stock's test of zswap and cgroups, on all three kernels"""
+    """stock's test of zswap and cgroups, on both kernels"""
     program = cgroup_test("test_zswap")
     asked, *ours = [Guest(f"cgroup-zswap-{k}", k, ("sh", "-c", ZSWAP % program), inputs=(program,), timeout=600, ok=(0,))
-                    for k in ("stock", "foliage", "debug")]
+                    for k in ("stock", "foliage")]
     reference = results(ask_stock(asked))
     if len(reference) < 7:
         raise Failed(f"only {len(reference)} results on stock: see build/check/cgroup-zswap-stock.log")
