@@ -203,6 +203,7 @@ static void summarise(const struct record *r)
 static int cut(struct record *r, const char *path, const struct report *how)
 {
 	size_t i, last = how->last && how->last < r->nr_shots ? how->last : r->nr_shots;
+	double before = how->first > 1 && how->first <= r->nr_shots ? r->shot[how->first - 2].time : 0;
 
 	if (how->first > r->nr_shots)
 		return fail("%s holds %zu intervals: there is none from %zu on", path, r->nr_shots,
@@ -212,6 +213,9 @@ static int cut(struct record *r, const char *path, const struct report *how)
 			free(r->shot[i].cell);
 	r->nr_shots = last - how->first + 1;
 	memmove(r->shot, r->shot + how->first - 1, r->nr_shots * sizeof(*r->shot));
+	/* A picture begins at 0, and its columns are as wide as they were. */
+	for (i = 0; i < r->nr_shots; i++)
+		r->shot[i].time -= before;
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "slabs.h"
 
@@ -175,11 +176,15 @@ int slab_record_read(struct slab_record *r, const char *path)
 	return err;
 }
 
-/* What cannot be read is no record of slabs: who reads it for real says why. */
+/*
+ * What cannot be read is no record of slabs: who reads it for real says why. Of a pipe nothing is read
+ * here, as it would be missing then.
+ */
 bool is_slab_record(const char *path)
 {
 	char start[sizeof(MAGIC)] = "";
-	FILE *f = fopen(path, "r");
+	struct stat st;
+	FILE *f = stat(path, &st) || !S_ISREG(st.st_mode) ? NULL : fopen(path, "r");
 	bool is = f && fgets(start, sizeof(start), f) && !strcmp(start, MAGIC);
 
 	if (f)

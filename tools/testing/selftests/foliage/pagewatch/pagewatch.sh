@@ -403,7 +403,7 @@ test_heatmap() {
 	check "report: a bad line" fails 1 "line [0-9]*:" "$PW" report "$dir/bad.record"
 	check "report: no record at all" fails 1 "is no record" "$PW" report "$0"
 	check "report: missing file" fails 1 "No such file" "$PW" report "$dir/none"
-	check "report: which file?" fails 2 "give one FILE" "$PW" report
+	check "report: which file?" fails 2 "give a FILE" "$PW" report
 	check "report: names with terminal escapes" strange_record
 	check "report: numbers that are none" bad_numbers
 	check "report: nothing measured" no_measurement
@@ -666,7 +666,7 @@ help_and_version() {
 	local c
 
 	"$PW" --help | grep -q 'usage: pagewatch' && "$PW" --version | grep -q '^pagewatch ' || return
-	for c in wss heatmap report types ages thp dirty swap slabs; do
+	for c in wss heatmap report types ages thp dirty swap slabs top; do
 		"$PW" $c --help | grep -q "usage: pagewatch $c" && "$PW" $c --version | grep -q '^pagewatch ' ||
 			return
 	done
