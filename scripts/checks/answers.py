@@ -31,7 +31,7 @@ def machine():
     # A guest under TCG sees an emulated processor, the same on every machine.
     cpu = open("/proc/cpuinfo", encoding="utf-8").read().split("\n\n")[0] if accel != "tcg" else ""
     cpu = re.sub(r"^(cpu MHz|bogomips).*$", "", cpu, flags=re.M)
-    return "\n".join((versions, qemu, accel, cpu, digest(f"{ROOT}/scripts/vm"), digest(f"{ROOT}/scripts/guest-init")))
+    return "\n".join((versions, qemu, accel, cpu, digest(f"{ROOT}/scripts/vm"), digest(f"{ROOT}/scripts/guest-init.c")))
 
 
 def plain(path):

@@ -285,7 +285,7 @@ def pagewatch():
         script = f"{folder}/{name}.sh"
         judge(f"{name} on {kernel}",
               Guest(f"{name}-{kernel}", kernel, ("env", *[f"{k}={v}" for k, v in files.items()], script),
-                    inputs=(*files.values(), script, f"{folder}/tap.sh"), timeout=600))
+                    inputs=(*files.values(), script, f"{folder}/tap.sh"), timeout=1800))
     together(*[lambda n=n, k=k: run(n, k) for k in ("stock", "foliage")
                for n in ("pagewatch", "pagewatch_thp", "pagewatch_dirty", "pagewatch_swap",
                          "pagewatch_slabs", "pagewatch_top")])

@@ -75,27 +75,57 @@ bool read_text(const char *path, char *buf, size_t size)
 	return true;
 }
 
-static uint64_t entry_of(const char *file, uint64_t index)
+/*
+ * To open a file is dear on a kernel with every check on, and tests ask of each page: the files
+ * stay open. Those of a parent tell of the parent's memory, so that a child opens its own.
+ */
+static void entries_read(bool frames, uint64_t index, uint64_t *to, size_t n)
 {
-	uint64_t v;
-	int fd = open(file, O_RDONLY);
+	static const char * const files[] = { "/proc/self/pagemap", "/proc/kpageflags" };
+	static __thread int fds[2];
+	static __thread pid_t owner;
 
-	if (fd < 0 || pread(fd, &v, 8, index * 8) != 8)
-		fail_setup("%s, entry %llu", file, (unsigned long long)index);
-	close(fd);
-	return v;
+	for (int i = 0; i < 2 && owner != getpid(); i++)
+		fds[i] = open(files[i], O_RDONLY | O_CLOEXEC);
+	owner = getpid();
+	if (pread(fds[frames], to, n * 8, index * 8) != (ssize_t)n * 8)
+		fail_setup("%s, entry %llu", files[frames], (unsigned long long)index);
+}
+
+void frames_of(const void *addr, uint64_t *pfn, size_t pages)
+{
+	entries_read(false, (uintptr_t)addr / PAGE, pfn, pages);
+	for (size_t i = 0; i < pages; i++)
+		pfn[i] = pfn[i] >> 63 ? pfn[i] & ((1ULL << 55) - 1) : 0;
 }
 
 uint64_t frame_of(const void *addr)
 {
-	uint64_t e = entry_of("/proc/self/pagemap", (uintptr_t)addr / PAGE);
+	uint64_t pfn;
 
-	return e >> 63 ? e & ((1ULL << 55) - 1) : 0;
+	frames_of(addr, &pfn, 1);
+	return pfn;
 }
 
 uint64_t frame_flags(uint64_t pfn)
 {
-	return entry_of("/proc/kpageflags", pfn);
+	uint64_t flags;
+
+	entries_read(true, pfn, &flags, 1);
+	return flags;
+}
+
+void flags_of(const void *addr, uint64_t *flags, size_t pages)
+{
+	size_t n;
+
+	frames_of(addr, flags, pages);
+	for (size_t i = 0; i < pages; i += n) {
+		for (n = 1; i + n < pages && flags[i] && flags[i + n] == flags[i] + n; n++)
+			;
+		if (flags[i])
+			entries_read(true, flags[i], flags + i, n);
+	}
 }
 
 uint64_t frames_total(void)
@@ -335,16 +365,7 @@ void region_make(struct region *r, enum kind kind, size_t pages)
 
 void region_frames(struct region *r)
 {
-	int fd = open("/proc/self/pagemap", O_RDONLY);
-
-	if (fd < 0 || pread(fd, r->pfn, r->pages * 8, (uintptr_t)r->p / PAGE * 8) != (ssize_t)r->pages * 8)
-		fail_setup("/proc/self/pagemap");
-	close(fd);
-	for (size_t i = 0; i < r->pages; i++) {
-		r->pfn[i] = r->pfn[i] >> 63 ? r->pfn[i] & ((1ULL << 55) - 1) : 0;
-		if (!r->pfn[i])
-			fail_setup("page %zu is not present, or its frame number is hidden (run as root)", i);
-	}
+	frames_of(r->p, r->pfn, r->pages);
 }
 
 void region_free(struct region *r)

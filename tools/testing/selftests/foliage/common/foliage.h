@@ -57,6 +57,9 @@ void region_free(struct region *r);
 /* Frames anew, after something may have moved them. */
 void region_frames(struct region *r);
 
+/* Frames of this process's pages, and what /proc/kpageflags says of them: 0 where none is mapped. */
+void frames_of(const void *addr, uint64_t *pfn, size_t pages);
+void flags_of(const void *addr, uint64_t *flags, size_t pages);
 uint64_t frame_of(const void *addr);
 uint64_t frame_flags(uint64_t pfn);
 uint64_t frames_total(void);

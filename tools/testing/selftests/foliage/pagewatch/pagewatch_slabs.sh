@@ -95,7 +95,8 @@ test_slabs() {
 
 # Files in memory that come in the middle: their inodes grow from the first sample to the last.
 recorded() {
-	(sleep 1; mkdir -p "$dir/more" && mount -t tmpfs none "$dir/more" && cd "$dir/more" && seq 1 5000 | xargs touch) &
+	(sleep 1; mkdir -p "$dir/more" && mount -t tmpfs none "$dir/more" && cd "$dir/more" &&
+		seq 1 5000 | xargs touch) &
 	"$PW" slabs -r "$dir/slabs.rec" -i 0.5 -n 12 || return
 	wait
 	umount "$dir/more"
@@ -154,7 +155,8 @@ by_its_script() {
 	(cd "$dir" && bash "$SLABINFO_GNUPLOT" stats) || return
 	for f in totals slabs-by-loss slabs-by-size; do
 		cat "$dir/stats-$f"
-		picture "$dir/stats-$f.png" 1500 700 2>/dev/null || [ "$(stat -c %s "$dir/stats-$f.png")" -gt 3000 ] || return
+		picture "$dir/stats-$f.png" 1500 700 2>/dev/null ||
+			[ "$(stat -c %s "$dir/stats-$f.png")" -gt 3000 ] || return
 		[ "$(wc -l <"$dir/stats-$f")" = 4 ] || return
 	done
 }
@@ -186,7 +188,8 @@ test_bad_records() {
 	check "slabs: a cache without a name" broken "without a name" '5s/ [^ ]*$//'
 	check "slabs: a source that is missing" broken "'source FILE' expected" '3d'
 	check "report: no range" fails 2 "give FIRST,LAST" "$PW" report "$dir/slabs.rec" -r 3
-	check "report: a range that is not there" fails 1 "there is none from 13 on" "$PW" report "$dir/slabs.rec" -r 13,14
+	check "report: a range that is not there" fails 1 "there is none from 13 on" \
+		"$PW" report "$dir/slabs.rec" -r 13,14
 	check "report: no size" fails 2 "give WIDTHxHEIGHT" "$PW" report "$dir/slabs.rec" -s 10x10
 	check "report: two as JSON" fails 2 "tells one record" "$PW" report "$dir/slabs.rec" "$dir/slabs.rec" --json
 	check "slabs: a count without a record" fails 2 "goes with --record or --slabinfo" "$PW" slabs -n 3

@@ -24,7 +24,8 @@ open_top() {
 	t kill-server 2>/dev/null
 	opened=$((opened + 1))
 	t -f /dev/null new-session -d -x "$columns" -y "$lines" \
-		"TERM=$term LC_ALL=$locale '$PW' top $* 2>'$dir/top-words'; echo status \$? >>'$dir/top-words'; sleep 600"
+		"TERM=$term LC_ALL=$locale '$PW' top $* 2>'$dir/top-words'
+		echo status \$? >>'$dir/top-words'; sleep 600"
 }
 
 screen() {
@@ -78,7 +79,8 @@ measured() {
 		screen >/dev/null
 		read -r rss used idle < <(of_toucher)
 		[ "${rss:-0}" -ge $MIB ] && [ "$used" -ge $((MIB * HOT / 100 - 2)) ] &&
-			[ "$used" -le $((MIB * HOT / 100 + 12)) ] && [ "$idle" -ge $((MIB * (100 - HOT) / 100 - 12)) ] && return
+			[ "$used" -le $((MIB * HOT / 100 + 12)) ] &&
+				[ "$idle" -ge $((MIB * (100 - HOT) / 100 - 12)) ] && return
 		sleep 0.5
 	done
 	cat "$dir/screen"

@@ -148,10 +148,15 @@ static inline uint64_t flags_at(const void *addr)
 /* How many of these pages have a flag of /proc/kpageflags? */
 static inline size_t pages_with(const char *p, size_t pages, int bit)
 {
+	uint64_t flags[PAGES];
 	size_t n = 0;
 
-	for (size_t i = 0; i < pages; i++)
-		n += !!(flags_at(p + i * PAGE) & KPF(bit));
+	for (size_t at = 0, some; at < pages; at += some) {
+		some = pages - at < PAGES ? pages - at : PAGES;
+		flags_of(p + at * PAGE, flags, some);
+		for (size_t i = 0; i < some; i++)
+			n += !!(flags[i] & KPF(bit));
+	}
 	return n;
 }
 
