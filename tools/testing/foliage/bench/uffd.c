@@ -44,11 +44,78 @@ static void check_filled(const struct region *r)
 		fail("%zu pages of %zu are present after they were all filled", have, want);
 }
 
-void uffd_copy(struct bench *b)
+/**
+ * struct crowd - threads that wait for memory of the same userfaultfd
+ * @pages: a page for each
+ * @stacks: for each, all in one mapping: as many more VMAs would make each look for one longer
+ * @threads: them
+ * @n: how many
+ */
+struct crowd {
+	char *pages;
+	char *stacks;
+	pthread_t *threads;
+	size_t n;
+};
+
+#define STACK	(64UL << 10)
+
+static void *wait_for_page(void *page)
+{
+	return (void *)(uintptr_t)*(volatile char *)page;
+}
+
+/* All of them wait, and have been read, when it returns. */
+static struct crowd crowd_start(int fd, size_t n)
+{
+	struct crowd c = { .n = n };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	pthread_attr_t own;
+	struct uffd_msg msg;
+
+	if (!n)
+		return c;
+	c.pages = mmap(NULL, n * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	c.stacks = mmap(NULL, n * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	c.threads = calloc(n, sizeof(*c.threads));
+	if (c.pages == MAP_FAILED || c.stacks == MAP_FAILED || !c.threads)
+		fail("no memory for a page of each of %zu threads", n);
+	reg.range = (struct uffdio_range){ (uintptr_t)c.pages, n * PAGE };
+	must(ioctl(fd, UFFDIO_REGISTER, &reg));
+	for (size_t i = 0; i < n; i++) {
+		pthread_attr_init(&own);
+		pthread_attr_setstack(&own, c.stacks + i * STACK, STACK);
+		if (pthread_create(&c.threads[i], &own, wait_for_page, c.pages + i * PAGE))
+			fail("could not start %zu threads", n);
+		pthread_attr_destroy(&own);
+	}
+	for (size_t i = 0; i < n; i++)
+		if (must(read(fd, &msg, sizeof(msg))) != sizeof(msg))
+			fail("userfaultfd sent half a message");
+	return c;
+}
+
+static void crowd_end(int fd, struct crowd *c)
+{
+	struct uffdio_zeropage z = { .range = { .start = (uintptr_t)c->pages, .len = c->n * PAGE } };
+
+	if (!c->n)
+		return;
+	must(ioctl(fd, UFFDIO_ZEROPAGE, &z));
+	for (size_t i = 0; i < c->n; i++)
+		if (pthread_join(c->threads[i], NULL))
+			fail("a thread that waited did not end");
+	must(munmap(c->pages, c->n * PAGE));
+	must(munmap(c->stacks, c->n * STACK));
+	free(c->threads);
+}
+
+static void copy_beside(struct bench *b, size_t step, size_t waiting)
 {
 	struct region src = region_new(b, FOLIO_4K), dst = region_map(b, FOLIO_4K, 0);
 	int fd = uffd_open(&dst, 0);
-	size_t at, step = b->op->size;
+	struct crowd crowd = crowd_start(fd, waiting);
+	size_t at;
 
 	meter_begin(b);
 	for (at = 0; at < dst.len; at += step) {
@@ -62,9 +129,21 @@ void uffd_copy(struct bench *b)
 	check_filled(&dst);
 	if (memcmp(src.mem, dst.mem, dst.len))
 		fail("UFFDIO_COPY copied something else");
+	crowd_end(fd, &crowd);
 	close(fd);
 	region_free(&src);
 	region_free(&dst);
+}
+
+void uffd_copy(struct bench *b)
+{
+	copy_beside(b, b->op->size, 0);
+}
+
+/* A page a call, while op->size threads wait for other pages. */
+void uffd_copy_beside(struct bench *b)
+{
+	copy_beside(b, PAGE, b->op->size);
 }
 
 void uffd_zeropage(struct bench *b)
@@ -139,11 +218,12 @@ static void *handle_faults(void *arg)
 	return NULL;
 }
 
-/* A fault is sent, read, answered with a page, and the faulting thread goes on. */
-void uffd_fault(struct bench *b)
+/* A fault is sent, read, answered with a page, and the faulting thread goes on. Meanwhile others wait. */
+static void fault_beside(struct bench *b, size_t waiting)
 {
 	struct region dst = region_map(b, FOLIO_4K, 0);
 	struct handler h = { .fd = uffd_open(&dst, 0), .left = dst.len / PAGE };
+	struct crowd crowd = crowd_start(h.fd, waiting);
 	pthread_t thread;
 	size_t at;
 
@@ -160,7 +240,19 @@ void uffd_fault(struct bench *b)
 	meter_end(b, dst.len / PAGE);
 	if (pthread_join(thread, NULL))
 		fail("the thread that handles faults did not end");
+	crowd_end(h.fd, &crowd);
 	close(h.fd);
 	free(h.source);
 	region_free(&dst);
+}
+
+void uffd_fault(struct bench *b)
+{
+	fault_beside(b, 0);
+}
+
+/* op->size threads wait for other pages. */
+void uffd_fault_beside(struct bench *b)
+{
+	fault_beside(b, b->op->size);
 }
