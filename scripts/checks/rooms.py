@@ -130,6 +130,18 @@ def zswap_debug():
     room_on("zswap", "debug")
 
 
+@step("kernel", "tools")
+def uffd():
+    """our tests of userfaultfd, on the grafted kernel"""
+    room_on("uffd", "foliage")
+
+
+@step("debug", "tools")
+def uffd_debug():
+    """and on the debug kernel"""
+    room_on("uffd", "debug")
+
+
 @step("debug", "tools")
 def migrate_debug():
     """and on the debug kernel, which must be silent"""
