@@ -91,6 +91,12 @@ def docs():
     run("docs", "scripts/docs")
 
 
+@step("kernel", "tools")
+def pictures():
+    """what the document of pagewatch shows is what pagewatch shows"""
+    run("pictures", "scripts/pictures", "--check", timeout=900)
+
+
 @step("sources")
 def originality():
     """nothing of ours stands in the stock tree"""

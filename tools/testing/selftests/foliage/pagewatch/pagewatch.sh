@@ -492,6 +492,7 @@ d['ages'][7]['anon'] == 3 * 2**30 and d['ages'][8]['age'] == '128+'"
 ages_prom() {
 	"$PW" ages --file "$dir/ages" -C 'a"b\c' --prometheus "$dir/idle.prom" || return
 	cat "$dir/idle.prom"
+	keep_metrics "$dir/idle.prom"
 	grep -qF 'foliage_idle_age_bytes{kind="anon",age="64",cgroup="a\"b\\c"} 3221225472' "$dir/idle.prom" &&
 		grep -q '^# TYPE foliage_idle_age_bytes gauge' "$dir/idle.prom" &&
 		grep -q '^# HELP foliage_idle_age_bytes ' "$dir/idle.prom" &&

@@ -11,6 +11,7 @@ cleanup_cg=
 pid=
 saved=
 documents=0
+metrics=0
 
 # ---- TAP ----
 
@@ -59,6 +60,12 @@ holds() {
 	documents=$((documents + 1))
 	cp "$1" "$dir/document-$documents.json"
 	[ "$(j "$1" "bool($2)")" = True ]
+}
+
+# A file for node_exporter, to be shown to promtool at the end.
+keep_metrics() {
+	metrics=$((metrics + 1))
+	cp "$1" "$dir/metrics-$metrics.prom"
 }
 
 # ---- the watched program ----
@@ -135,7 +142,22 @@ for name in sys.argv[2:]:
 print(len(sys.argv) - 2, "documents")' "$here/../../../../mm/pagewatch/schema.json" "$dir"/document-*.json
 }
 
+as_prometheus_takes() {
+	local f
+
+	for f in "$dir"/metrics-*.prom; do
+		promtool check metrics <"$f" || { cat "$f"; return 1; }
+	done
+}
+
 summary() {
+	if [ $metrics = 0 ]; then
+		:
+	elif command -v promtool >/dev/null; then
+		check "metrics are what promtool takes" as_prometheus_takes
+	else
+		skip "metrics are what promtool takes" "no promtool, of Prometheus"
+	fi
 	if [ $documents = 0 ]; then
 		:
 	elif python3 -c 'import jsonschema' 2>/dev/null; then
