@@ -15,7 +15,8 @@ RANDOM = {"idle_race", "rmap_stress", "rmap_clean", "rmap_ksm", "rmap_device", "
 # Seconds that a race goes on, where the program's own idea is too long: on the grafted kernel, on the debug kernel.
 ARGS = {"idle_race": ((), ("10",)), "rmap_stress": ((), ("10",)), "proc_race": (("4",), ("4",)),
         "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",)), "thp_race": (("10",), ("10",)),
-        "collapse_race": (("10",), ("10",)), "zswap_race": (("15",), ("20",))}
+        "collapse_race": (("10",), ("10",)), "zswap_race": (("15",), ("20",)),
+        "uffd_race": (("10",), ("15",))}
 # What the guest must be like for some of them.
 OPTIONS = {"migrate_demote": ("--slow-node",), "migrate_interrupts": ("--cpus", "4"),
            "cases_fuse": ("--nodes", "1", "--mem", "1G"),
@@ -24,7 +25,7 @@ OPTIONS = {"migrate_demote": ("--slow-node",), "migrate_interrupts": ("--cpus", 
            # Nobody has used zswap before it: a guest of its own.
            "zswap_settings": ("--append", "zswap.enabled=0")}
 # Allocations that fail: only the debug kernel has that.
-ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc", "thp_alloc", "collapse_alloc", "zswap_alloc"}
+ONLY_DEBUG = {"rmap_alloc", "mlock_alloc", "migrate_alloc", "thp_alloc", "collapse_alloc", "zswap_alloc", "uffd_alloc"}
 # migrate_args and migrate_state take eight minutes there; the others ask nothing of it that those left do not.
 NOT_DEBUG = {"migrate_args", "migrate_state", "migrate_users", "migrate_counts", "migrate_movable_block",
              "migrate_zsmalloc", "migrate_cma", "migrate_interrupts"}

@@ -168,6 +168,14 @@ static inline void may_fail(const char *slab)
 		fail_setup("%s", path);
 }
 
+/* From now on allocations from any slab count. */
+static inline void any_may_fail(void)
+{
+	write_text(FAILSLAB "verbose", "0");
+	write_text(FAILSLAB "ignore-gfp-wait", "N");
+	write_text(FAILSLAB "cache-filter", "N");
+}
+
 static inline bool pages_can_fail(void)
 {
 	return can_fail() && !access(FAIL_PAGE "min-order", W_OK);

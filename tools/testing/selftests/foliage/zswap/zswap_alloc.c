@@ -42,13 +42,6 @@ static int out(void)
 	return madvise(memory, PAGES * PAGE, MADV_PAGEOUT);
 }
 
-static void any_may_fail(void)
-{
-	write_text(FAILSLAB "verbose", "0");
-	write_text(FAILSLAB "ignore-gfp-wait", "N");
-	write_text(FAILSLAB "cache-filter", "N");
-}
-
 /* All memory that a store takes from slabs: runs, nodes of the tree, handles of the pool. */
 TEST_F_TIMEOUT(alloc, store, 600)
 {
