@@ -227,6 +227,8 @@ def prime(log, kernel, guests):
     left = re.search(r"^@@ left (\d+)$", a.out, re.M)
     why = f"; {todo[int(left[1]) - 1].log} left something" if left else ""
     count.say(f"{log}: {good} of {len(todo)} programs in one guest{why}")
+    if left:
+        prime(log, kernel, todo[int(left[1]):])
 
 
 def has_answer(g):

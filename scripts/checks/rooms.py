@@ -133,8 +133,10 @@ def zswap_debug():
 
 @step("kernel", "tools")
 def uffd():
-    """our tests of userfaultfd, on the grafted kernel"""
-    room_on("uffd", "foliage")
+    """our tests of userfaultfd, on the grafted kernel; CRIU as a handler"""
+    script, nonft = f"{KSELFTEST}/uffd/uffd_criu.sh", f"{SELFTESTS}/proc_nonft.so"
+    together(lambda: room_on("uffd", "foliage"), lambda: judge("uffd_criu", Guest(
+        "uffd_criu", "foliage", ("env", f"PROC_NONFT={nonft}", script), inputs=(script, nonft), timeout=600)))
 
 
 @step("debug", "tools")
