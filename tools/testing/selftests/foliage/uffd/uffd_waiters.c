@@ -235,6 +235,116 @@ TEST_F(waiters, unregister_protected)
 	munmap(p, 8 * PAGE);
 }
 
+/* ---- each kind of memory ---- */
+
+#define HUGE	(2UL << 20)
+#define HUGETLB_PAGES	"/proc/sys/vm/nr_hugepages"
+
+FIXTURE(kinds) {
+	int fd;
+	int memfd;
+	char *p;
+	char *source;
+};
+
+FIXTURE_VARIANT(kinds) {
+	size_t unit;	/* bytes of one answer */
+	bool shmem;
+	bool hugetlb;
+	bool huge;	/* where a fault would make a huge page */
+};
+
+FIXTURE_VARIANT_ADD(kinds, anon) { .unit = PAGE };
+FIXTURE_VARIANT_ADD(kinds, anon_huge) { .unit = PAGE, .huge = true };
+FIXTURE_VARIANT_ADD(kinds, shmem) { .unit = PAGE, .shmem = true };
+FIXTURE_VARIANT_ADD(kinds, hugetlb) { .unit = HUGE, .hugetlb = true };
+FIXTURE_VARIANT_ADD(kinds, hugetlb_shared) { .unit = HUGE, .hugetlb = true, .shmem = true };
+
+FIXTURE_SETUP(kinds)
+{
+	int flags = (variant->shmem ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED;
+	char *room = mmap(NULL, 4 * HUGE, PROT_NONE, ANON, -1, 0);
+
+	self->memfd = -1;
+	if (variant->hugetlb)
+		ASSERT_TRUE(write_text(HUGETLB_PAGES, "4"));
+	if (variant->shmem) {
+		self->memfd = memfd_create("kinds", variant->hugetlb ? MFD_HUGETLB : 0);
+		ASSERT_EQ(ftruncate(self->memfd, 2 * HUGE), 0);
+	}
+	self->p = (char *)(((uintptr_t)room + HUGE - 1) & ~(HUGE - 1));
+	self->p = mmap(self->p, 2 * HUGE, RW, flags | (variant->shmem ? 0 : MAP_ANONYMOUS) |
+		       (variant->hugetlb && !variant->shmem ? MAP_HUGETLB : 0), self->memfd, 0);
+	ASSERT_NE(self->p, MAP_FAILED);
+	if (!variant->hugetlb)
+		madvise(self->p, 2 * HUGE, variant->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	self->source = aligned_alloc(HUGE, HUGE);
+	memset(self->source, 0x55, HUGE);
+	self->fd = uffd_with(0, O_CLOEXEC);
+	ASSERT_EQ(uffd_add(self->fd, self->p, 2 * HUGE, MISSING | WP), 0);
+}
+
+FIXTURE_TEARDOWN(kinds)
+{
+	close(self->fd);
+	close(self->memfd);
+	munmap(self->p, 2 * HUGE);
+	free(self->source);
+	if (variant->hugetlb)
+		write_text(HUGETLB_PAGES, "0");
+}
+
+static int answer_with(int fd, char *at, char *source, size_t unit, uint64_t mode)
+{
+	struct uffdio_copy c = { .dst = (uintptr_t)at, .src = (uintptr_t)source, .len = unit, .mode = mode };
+
+	return ioctl(fd, UFFDIO_COPY, &c) ? -errno : 0;
+}
+
+/* One that is missing, one that is protected, both answered; the program sees what it was given and what it wrote. */
+TEST_F(kinds, missing_and_protected)
+{
+	char *at = self->p + variant->unit;
+	struct uffdio_writeprotect off = { .range = { (uintptr_t)at, variant->unit } };
+	struct toucher t;
+	struct uffd_msg m;
+
+	touch_start(&t, at + 16, false);
+	ASSERT_TRUE(uffd_next(self->fd, &m));
+	EXPECT_EQ(m.arg.pagefault.address, (uintptr_t)at);
+	EXPECT_EQ(m.arg.pagefault.flags, 0);
+	ASSERT_EQ(answer_with(self->fd, at, self->source, variant->unit, UFFDIO_COPY_MODE_WP), 0);
+	pthread_join(t.thread, NULL);
+	EXPECT_EQ(t.saw, 0x5555555555555555);
+	touch_start(&t, at + 16, true);
+	ASSERT_TRUE(uffd_next(self->fd, &m));
+	EXPECT_EQ(m.arg.pagefault.address, (uintptr_t)at);
+	EXPECT_EQ(m.arg.pagefault.flags, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	ASSERT_EQ(ioctl(self->fd, UFFDIO_WRITEPROTECT, &off), 0);
+	pthread_join(t.thread, NULL);
+	EXPECT_EQ(t.saw, 99);
+}
+
+/* An answer that was there before its fault had begun to wait, many times: nobody sleeps on. */
+TEST_F(kinds, answered_meanwhile)
+{
+	size_t n = 2 * HUGE / variant->unit;
+	struct toucher t;
+
+	fcntl(self->fd, F_SETFL, O_NONBLOCK);
+	if (n > 200)
+		n = 200;
+	for (size_t i = 0; i < n; i++) {
+		touch_start(&t, self->p + i * variant->unit, false);
+		for (volatile int k = i * 97 % 5000; k > 0; k--)
+			;
+		ASSERT_EQ(answer_with(self->fd, self->p + i * variant->unit, self->source, variant->unit, 0), 0);
+		pthread_join(t.thread, NULL);
+		ASSERT_EQ(t.saw, 0x5555555555555555);
+	}
+	EXPECT_EQ(uffd_info(self->fd, "total:"), 0);
+}
+
 /* Faults of a process that is killed do not keep it: in user mode, and in the kernel. */
 FIXTURE(killed) {
 };
