@@ -104,7 +104,8 @@ no_daemon() {
 # Or the test would show nothing.
 by_faults() {
 	until_true no_daemon
-	grep -c 'PF\|page_fault\|uffd_copy' "$dir/images/lazy-pages.log" && ! grep -i ' error ' "$dir/images/lazy-pages.log"
+	grep -c 'PF\|page_fault\|uffd_copy' "$dir/images/lazy-pages.log" &&
+		! grep -i ' error ' "$dir/images/lazy-pages.log"
 }
 
 for program in "$CRIU" python3; do
