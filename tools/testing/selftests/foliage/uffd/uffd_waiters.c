@@ -414,7 +414,7 @@ struct reader {
 
 static atomic_int answered;
 
-/* Reads and answers. A fault at page 0 is for the reader itself: it ends. */
+/* Reads and answers, until enough was answered: then each ends with its next fault. */
 static void *read_and_answer(void *arg)
 {
 	struct reader *r = arg;
