@@ -8,6 +8,7 @@ from .rig import LOGS, shown
 lock = threading.Lock()
 totals = {"ok": 0, "FAIL": 0, "skip": 0}
 flaky = []      # lines for the end, and for build/check/flaky
+failed = []     # lines for the end, where they are found when the rest is long
 
 
 def add(what, ok, skip=False, note=""):
@@ -15,6 +16,8 @@ def add(what, ok, skip=False, note=""):
     word = "skip" if skip else "ok" if ok else "FAIL"
     with lock:
         totals[word] += 1
+        if word == "FAIL":
+            failed.append(f"{what}: {note}".split("\n", maxsplit=1)[0])
         if word != "ok" or note:
             print(f"{word:5} {what}{': ' + note if note else ''}", flush=True)
 
@@ -41,5 +44,9 @@ def summary():
         print(f"Failed once, then passed three times alone ({shown(LOGS)}/flaky): bugs of a test or races of the kernel")
         for line in flaky:
             print(f"flaky {line}")
+    if failed:
+        print("Failed; above, more is said of each:")
+        for line in failed:
+            print(f"FAIL  {line}")
     print(f"{totals['ok']} passed, {totals['FAIL']} failed, {totals['skip']} skipped")
     return 1 if totals["FAIL"] else 0
