@@ -492,6 +492,29 @@ void rmap_tally_end(struct rmap_tally *tally)
 }
 
 /**
+ * rmap_count_new - map a new page of one process for the first time, one of many
+ * @tally: for the statistics, which are told later
+ * @folio: the page, a small folio that nobody else has, not mapped before
+ * @vma: the VMA; it has an anon_vma
+ * @addr: where it is mapped
+ *
+ * What folio_add_new_anon_rmap() does for RMAP_EXCLUSIVE.
+ *
+ * Context: the page table lock is held. Nobody finds the folio to move it to another memcg.
+ */
+void rmap_count_new(struct rmap_tally *tally, struct folio *folio, struct vm_area_struct *vma,
+		    unsigned long addr)
+{
+	VM_WARN_ON_FOLIO(folio_test_large(folio), folio);
+	if (!(vma->vm_flags & VM_DROPPABLE))
+		__folio_set_swapbacked(folio);
+	count_set_anon(folio, vma, addr, true);
+	atomic_set(&folio->_mapcount, 0);
+	SetPageAnonExclusive(&folio->page);
+	tally_add(tally, folio, 1);
+}
+
+/**
  * rmap_count_in - count PTEs that map pages of a folio, one of many
  * @tally: for the statistics, which are told later
  * @folio: the folio, of either kind, with its mapping and index

@@ -51,6 +51,8 @@ struct rmap_tally {
 	long pages;
 };
 
+void rmap_count_new(struct rmap_tally *tally, struct folio *folio, struct vm_area_struct *vma,
+		    unsigned long addr);
 void rmap_count_in(struct rmap_tally *tally, struct folio *folio, struct page *page, int nr,
 		   struct vm_area_struct *vma, unsigned long addr, rmap_t flags);
 void rmap_count_out(struct rmap_tally *tally, struct folio *folio, struct page *page, int nr,
