@@ -32,3 +32,7 @@ endif
 ifdef CONFIG_FOLIAGE_ZSWAP
 obj-y := $(filter-out zswap.o,$(obj-y)) zswap/
 endif
+
+ifdef CONFIG_FOLIAGE_UFFD
+obj-y := $(filter-out userfaultfd.o,$(obj-y)) uffd/
+endif

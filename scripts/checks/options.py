@@ -12,7 +12,7 @@ from .stock import results, run_categories
 
 # Options that others need: off only with these.
 NEEDED_BY = dict.fromkeys(("CONFIG_FOLIAGE_RMAP", "CONFIG_FOLIAGE_LRU"), {"CONFIG_FOLIAGE_MIGRATE", "CONFIG_FOLIAGE_THP",
-                                                                            "CONFIG_FOLIAGE_COLLAPSE"})
+                                                                            "CONFIG_FOLIAGE_COLLAPSE", "CONFIG_FOLIAGE_UFFD"})
 
 
 def build_without(off):
@@ -20,7 +20,8 @@ def build_without(off):
     fragment = f"{LOGS}/off.config"
     with open(fragment, "w", encoding="utf-8") as f:
         f.write("".join(f"{o}=n\n" for o in off))
-    run("options", "scripts/kernel", "options", SRC, "foliage_guest", "foliage", fragment)
+    # With a header's option off nearly all is compiled again, beside guests and on one share: no limit but the check's.
+    run("options", "scripts/kernel", "options", SRC, "foliage_guest", "foliage", fragment, timeout=7200)
     for line in open(f"{ROOT}/graft/ledger", encoding="utf-8"):
         word = line.split()
         # A file that is replaced in part is always there.

@@ -135,6 +135,7 @@ void forget_tlb(void);
 #define NO_PAGE		SIZE_MAX
 #define PM_SWAP		(1ULL << 62)
 #define PM_PRESENT	(1ULL << 63)
+#define PM_UFFD_WP	(1ULL << 57)
 
 /* runs.c */
 void map_by_ptes(const struct region *r);
@@ -253,9 +254,14 @@ void age(struct bench *b);
 void move_ptes(struct bench *b);
 void reclaim_file(struct bench *b);
 void uffd_copy(struct bench *b);
+void uffd_copy_large(struct bench *b);
 void uffd_copy_beside(struct bench *b);
 void uffd_zeropage(struct bench *b);
 void uffd_move(struct bench *b);
+void uffd_move_large(struct bench *b);
+void uffd_protect(struct bench *b);
+void uffd_unprotect(struct bench *b);
+void uffd_continue(struct bench *b);
 void uffd_fault(struct bench *b);
 void uffd_fault_beside(struct bench *b);
 void collapse_pages(struct bench *b);

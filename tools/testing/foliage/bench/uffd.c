@@ -110,9 +110,10 @@ static void crowd_end(int fd, struct crowd *c)
 	free(c->threads);
 }
 
-static void copy_beside(struct bench *b, size_t step, size_t waiting)
+/* @folio: the largest that may come */
+static void copy_beside(struct bench *b, size_t step, size_t waiting, size_t folio)
 {
-	struct region src = region_new(b, FOLIO_4K), dst = region_map(b, FOLIO_4K, 0);
+	struct region src = region_new(b, FOLIO_4K), dst = region_map(b, folio, 0);
 	int fd = uffd_open(&dst, 0);
 	struct crowd crowd = crowd_start(fd, waiting);
 	size_t at;
@@ -137,13 +138,19 @@ static void copy_beside(struct bench *b, size_t step, size_t waiting)
 
 void uffd_copy(struct bench *b)
 {
-	copy_beside(b, b->op->size, 0);
+	copy_beside(b, b->op->size, 0, FOLIO_4K);
+}
+
+/* 2 MiB a call, where folios of op->size are allowed. */
+void uffd_copy_large(struct bench *b)
+{
+	copy_beside(b, FOLIO_2M, 0, b->op->size);
 }
 
 /* A page a call, while op->size threads wait for other pages. */
 void uffd_copy_beside(struct bench *b)
 {
-	copy_beside(b, PAGE, b->op->size);
+	copy_beside(b, PAGE, b->op->size, FOLIO_4K);
 }
 
 void uffd_zeropage(struct bench *b)
@@ -166,11 +173,11 @@ void uffd_zeropage(struct bench *b)
 	region_free(&dst);
 }
 
-void uffd_move(struct bench *b)
+static void move(struct bench *b, size_t step, size_t folio)
 {
-	struct region src = region_new(b, FOLIO_4K), dst = region_map(b, FOLIO_4K, 0);
+	struct region src = region_new(b, folio), dst = region_map(b, FOLIO_4K, 0);
 	int fd = uffd_open(&dst, UFFD_FEATURE_MOVE);
-	size_t at, step = b->op->size;
+	size_t at;
 
 	drain_lru();
 	meter_begin(b);
@@ -188,6 +195,92 @@ void uffd_move(struct bench *b)
 	close(fd);
 	region_free(&src);
 	region_free(&dst);
+}
+
+void uffd_move(struct bench *b)
+{
+	move(b, b->op->size, FOLIO_4K);
+}
+
+/* 2 MiB a call, of folios of op->size. */
+void uffd_move_large(struct bench *b)
+{
+	move(b, FOLIO_2M, b->op->size);
+}
+
+static void protect(int fd, struct region *r, uint64_t mode)
+{
+	size_t at;
+
+	for (at = 0; at < r->len; at += FOLIO_2M) {
+		struct uffdio_writeprotect wp = {
+			.range = { .start = (uintptr_t)r->mem + at, .len = FOLIO_2M }, .mode = mode,
+		};
+
+		must(ioctl(fd, UFFDIO_WRITEPROTECT, &wp));
+	}
+}
+
+/* Pages of op->size are protected, or what was protected no longer is: 2 MiB a call. */
+static void protect_or_not(struct bench *b, bool end)
+{
+	struct region r = region_new(b, b->op->size);
+	struct uffdio_register reg = {
+		.range = { .start = (uintptr_t)r.mem, .len = r.len }, .mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	int fd = uffd_open(&r, 0);
+
+	must(ioctl(fd, UFFDIO_REGISTER, &reg));
+	if (end)
+		protect(fd, &r, UFFDIO_WRITEPROTECT_MODE_WP);
+	meter_begin(b);
+	protect(fd, &r, end ? 0 : UFFDIO_WRITEPROTECT_MODE_WP);
+	meter_end(b, r.len / PAGE);
+	if (region_count(&r, PM_UFFD_WP) != (end ? 0 : r.len / PAGE))
+		fail("UFFDIO_WRITEPROTECT left pages as they were");
+	close(fd);
+	region_free(&r);
+}
+
+void uffd_protect(struct bench *b)
+{
+	protect_or_not(b, false);
+}
+
+void uffd_unprotect(struct bench *b)
+{
+	protect_or_not(b, true);
+}
+
+/* Shared memory of folios of op->size that has been written through another mapping: 2 MiB a call. */
+void uffd_continue(struct bench *b)
+{
+	struct region r = region_map(b, b->op->size, 0), dst = region_map(b, b->op->size, 0);
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MINOR };
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_MINOR_SHMEM };
+	int fd = must(syscall(SYS_userfaultfd, O_CLOEXEC)), file = region_shmem(&r);
+	size_t at;
+
+	if (mmap(dst.mem, dst.len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) ==
+	    MAP_FAILED)
+		fail("a second mapping: %s", strerror(errno));
+	reg.range = (struct uffdio_range){ (uintptr_t)dst.mem, r.len };
+	must(ioctl(fd, UFFDIO_API, &api));
+	must(ioctl(fd, UFFDIO_REGISTER, &reg));
+	meter_begin(b);
+	for (at = 0; at < r.len; at += FOLIO_2M) {
+		struct uffdio_continue c = {
+			.range = { .start = (uintptr_t)dst.mem + at, .len = FOLIO_2M },
+		};
+
+		must(ioctl(fd, UFFDIO_CONTINUE, &c));
+	}
+	meter_end(b, r.len / PAGE);
+	check_filled(&dst);
+	close(fd);
+	close(file);
+	region_free(&dst);
+	region_free(&r);
 }
 
 /**
