@@ -19,15 +19,11 @@ static int continue_find(struct fill *f, pgoff_t index, struct folio **folio)
 	return err;
 }
 
-/* Pages of a folio from one on before the first that is lost. */
-static unsigned long pages_in_order(struct folio *folio, struct page *page, unsigned long max)
+/* Pages before the first that is lost. The folio is marked later than its page: each is asked. */
+static unsigned long pages_in_order(struct page *page, unsigned long max)
 {
 	unsigned long nr = 0;
 
-	if (!folio_test_large(folio))
-		return !PageHWPoison(page);
-	if (!folio_test_has_hwpoisoned(folio))
-		return max;
 	while (nr < max && !PageHWPoison(page + nr))
 		nr++;
 	return nr;
@@ -37,8 +33,8 @@ static int continue_map(struct fill *f, struct folio *folio, struct page *page)
 {
 	unsigned long nr = folio_nr_pages(folio) - folio_page_idx(folio, page);
 
-	nr = pages_in_order(folio, page, min(nr, fill_pages_left(f)));
-	return nr ? uffd_install_file(f, folio, page, nr) : -EIO;
+	nr = pages_in_order(page, min(nr, fill_pages_left(f)));
+	return nr ? uffd_install_file(f, folio, page, nr, false) : -EIO;
 }
 
 /**

@@ -8,8 +8,8 @@
  *	a table, empty entries		a smaller one	COPY: the largest that is aligned
  *
  * Of the sizes that the settings of transparent huge pages allow for a fault there: user space gave
- * all of these pages, so it is as if it had touched them all. Where one cannot be had, or anything is
- * not as it looked, small pages are made.
+ * all of these pages, so it is as if it had touched them all. Where one cannot be had, or anything
+ * is not as it looked, small pages are made.
  *
  * The source may end, or cannot be read, in the middle. Then the folio is given up, and small pages
  * come as far as the source goes, so that what is told is exact.
@@ -141,8 +141,8 @@ static int large_source(struct fill *f, struct folio *folio, unsigned long done)
 }
 
 /*
- * The folio's contents. Return: 0; or the folio is freed, and FILL_AGAIN, when there is another hold
- * now, or what fill_begin() says.
+ * The folio's contents. Return: 0; or the folio is freed, and FILL_AGAIN, when there is another
+ * hold now, or what fill_begin() says.
  */
 static int large_contents(struct fill *f, struct folio *folio)
 {

@@ -100,6 +100,8 @@ static noinline int fill_source(struct fill *f, struct folio **folios, unsigned 
 	done = fill_copy(f, folios, done, nr);
 	if (!done)
 		return -EFAULT;
+	/* There must be a table for them again. */
+	f->small_end = max(f->small_end, f->dst + nr * PAGE_SIZE);
 	err = fill_begin(f);
 	if (err)
 		return err;

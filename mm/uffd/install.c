@@ -172,11 +172,13 @@ int uffd_install_large(struct fill *f, struct folio *folio)
  * @folio: locked, in the page cache; the caller's reference goes to the first mapping
  * @page: the first page
  * @nr: how many, at least 1; none beyond folio or table
+ * @fresh: the folio is on no LRU list yet
  *
  * Context: the VMA is locked.
  * Return: as uffd_install_new().
  */
-int uffd_install_file(struct fill *f, struct folio *folio, struct page *page, unsigned long nr)
+int uffd_install_file(struct fill *f, struct folio *folio, struct page *page, unsigned long nr,
+		      bool fresh)
 {
 	struct vm_area_struct *vma = f->vma;
 	spinlock_t *ptl;
@@ -188,6 +190,9 @@ int uffd_install_file(struct fill *f, struct folio *folio, struct page *page, un
 		return room;
 	if (room > 1)
 		folio_ref_add(folio, room - 1);
+	/* First, so that locked memory finds it there to be counted. */
+	if (fresh)
+		folio_add_lru(folio);
 	folio_add_file_rmap_ptes(folio, page, room, vma);
 	add_mm_counter(vma->vm_mm, mm_counter_file(folio), room);
 	set_ptes(vma->vm_mm, f->dst, ptep, install_entry(f, page, true), room);
@@ -217,13 +222,9 @@ int mfill_atomic_install_pte(pmd_t *dst_pmd, struct vm_area_struct *dst_vma,
 	struct folio *folio = page_folio(page);
 	int done;
 
-	if (!folio_mapping(folio)) {
+	if (folio_mapping(folio))
+		done = uffd_install_file(&f, folio, page, 1, newly_allocated);
+	else
 		done = uffd_install_new(&f, &folio, 1);
-	} else {
-		done = uffd_install_file(&f, folio, page, 1);
-		/* The page cache has it, as long as it is locked. */
-		if (done > 0 && newly_allocated)
-			folio_add_lru(folio);
-	}
 	return done < 0 ? done : 0;
 }

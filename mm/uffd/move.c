@@ -28,9 +28,12 @@
 
 #include "uffd.h"
 
-/* So often is a busy page tried at once, and then so often after a moment. */
+/*
+ * So often is a busy page tried at once, and then so often after some milliseconds, in which
+ * nothing is locked: half a second or so, which is more than the I/O takes that has it locked.
+ */
 #define MOVE_TRIES_AT_ONCE	16
-#define MOVE_TRIES		64
+#define MOVE_TRIES		200
 
 #define MOVE_NEVER	(VM_PFNMAP | VM_IO | VM_HUGETLB | VM_MIXEDMAP | VM_SHADOW_STACK | VM_SHARED)
 #define MOVE_ALIKE	(VM_ACCESS_FLAGS | VM_LOCKED)
@@ -164,7 +167,10 @@ static int move_small(struct uffd_move *m)
 	flush_cache_range(m->src_vma, m->src, m->table_end);
 	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, m->mm, m->src, m->table_end);
 	mmu_notifier_invalidate_range_start(&range);
-	err = move_entries(m);
+	do {
+		err = move_entries(m);
+		cond_resched();
+	} while (!err && m->src < m->table_end && !fatal_signal_pending(current));
 	mmu_notifier_invalidate_range_end(&range);
 	return err;
 }
@@ -198,18 +204,16 @@ static int move_table(struct uffd_move *m)
 }
 
 /* Give what is busy a moment. Return: 0 to try again. */
-static int move_wait(unsigned int *tries)
+static int move_wait(struct uffd_move *m)
 {
-	if (++*tries > MOVE_TRIES)
+	if (m->tries > MOVE_TRIES)
 		return -EAGAIN;
-	if (*tries > MOVE_TRIES_AT_ONCE)
-		usleep_range(50, 500);
+	usleep_range(1000, 4000);
 	return 0;
 }
 
 static int move_tables(struct uffd_move *m)
 {
-	unsigned int tries = 0;
 	int err = 0;
 
 	while (!err && m->src < m->table_end) {
@@ -217,12 +221,12 @@ static int move_tables(struct uffd_move *m)
 
 		err = move_table(m);
 		if (m->src != before)
-			tries = 0;
+			m->tries = 0;
 		cond_resched();
 		if (fatal_signal_pending(current) && (!err || err == -EAGAIN))
 			err = -EINTR;
-		else if (err == -EAGAIN)
-			err = move_wait(&tries);
+		else if (err == -EAGAIN && ++m->tries < MOVE_TRIES_AT_ONCE)
+			err = 0;
 	}
 	return err;
 }
@@ -258,6 +262,8 @@ ssize_t move_pages(struct userfaultfd_ctx *ctx, unsigned long dst_start, unsigne
 			break;
 		err = move_tables(&m);
 		move_end(&m);
+		if (err == -EAGAIN)
+			err = move_wait(&m);
 	} while (!err && m.src < m.end);
 	return m.src == src_start ? err : m.src - src_start;
 }

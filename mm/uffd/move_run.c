@@ -11,7 +11,7 @@
  *	pins	those that have become pinned meanwhile are put back, with all behind them
  *	set	anon_vma, index, and the destination's entries
  *
- * A folio is moved whole. One of which only a part is wanted is split first.
+ * A folio is moved whole. One of which only a part is wanted, or has room, is split first.
  *
  * GUP-fast takes a reference and looks at the entry again; here entries are cleared, and then
  * references are looked at. So either it sees that the entry has changed, or we see the reference.
@@ -237,17 +237,16 @@ static int run_take(struct move_run *r, struct move_tables *t, struct folio **bu
 	return err;
 }
 
-static void run_drop(struct move_run *r)
+/* All but the first few. */
+static void run_drop(struct move_run *r, unsigned int keep)
 {
-	unsigned int i;
-
-	for (i = 0; i < r->nr; i++)
-		run_drop_one(r->folios[i]);
+	while (r->nr > keep)
+		run_drop_one(r->folios[--r->nr]);
 }
 
 /* --- pages: check, clear, set ----------------------------------------------------------- */
 
-static __always_inline bool entries_none(pte_t *ptep, unsigned long nr)
+static bool entries_none(pte_t *ptep, unsigned long nr)
 {
 	unsigned long i;
 
@@ -257,7 +256,7 @@ static __always_inline bool entries_none(pte_t *ptep, unsigned long nr)
 	return true;
 }
 
-static __always_inline bool pages_exclusive(struct folio *folio, unsigned long nr)
+static bool pages_exclusive(struct folio *folio, unsigned long nr)
 {
 	unsigned long i;
 
@@ -267,24 +266,34 @@ static __always_inline bool pages_exclusive(struct folio *folio, unsigned long n
 	return true;
 }
 
-/* Return: 0 if the folio can go, at entry @i of both tables. */
+/* As a whole it is mapped here alone, and so all of its entries are these; and there is room. */
+static bool large_can_go(struct folio *folio, struct move_tables *t, unsigned long i, pte_t pte)
+{
+	unsigned long nr = folio_nr_pages(folio);
+
+	return entries_none(t->dst + i, nr) && pte_run_alike(t->src + i, pte, nr) == nr &&
+	       folio_mapcount(folio) == nr && pages_exclusive(folio, nr);
+}
+
+/*
+ * At entry @i of both tables. Return: 0 if the folio can go; an error that holds for its first
+ * page; -E2BIG when it cannot go as a whole.
+ */
 static __always_inline int run_check_one(struct folio *folio, struct move_tables *t,
 					 unsigned long i)
 {
-	unsigned long nr = folio_nr_pages(folio);
 	pte_t pte = ptep_get(t->src + i);
 
-	if (!entries_none(t->dst + i, nr))
+	if (!pte_none(ptep_get(t->dst + i)))
 		return -EEXIST;
-	/* As a whole it is mapped here alone, and so all of its entries are these. */
-	if (!pte_present(pte) || pte_pfn(pte) != folio_pfn(folio) ||
-	    (nr > 1 && (pte_run_alike(t->src + i, pte, nr) != nr ||
-			folio_mapcount(folio) != nr)))
+	if (!pte_present(pte) || pte_pfn(pte) != folio_pfn(folio))
 		return -EAGAIN;
-	return pages_exclusive(folio, nr) && !folio_maybe_dma_pinned(folio) ? 0 : -EBUSY;
+	if (!PageAnonExclusive(&folio->page) || folio_maybe_dma_pinned(folio))
+		return -EBUSY;
+	return !folio_test_large(folio) || large_can_go(folio, t, i, pte) ? 0 : -E2BIG;
 }
 
-/* Keep those from the first on that can go; drop the others. Return: 0 if any are left. */
+/* Keep those from the first on that can go. Return: 0 if any are left. */
 static int run_check(struct move_run *r, struct move_tables *t)
 {
 	unsigned long pages = 0;
@@ -415,12 +424,14 @@ static int run_wait(struct folio *busy)
 	return -EAGAIN;
 }
 
-/* The first folio is larger than what is wanted of it, or lies otherwise. */
+/* The first folio cannot go as a whole. One that is pinned cannot be split, however often. */
 static int run_split(struct move_run *r)
 {
-	int err = split_folio(r->folios[0]);
+	int err;
 
-	run_drop(r);
+	run_drop(r, 1);
+	err = folio_maybe_dma_pinned(r->folios[0]) ? -EBUSY : split_folio(r->folios[0]);
+	run_drop(r, 0);
 	return err;
 }
 
@@ -442,7 +453,9 @@ static int move_present(struct uffd_move *m, struct move_tables *t)
 		return err == -EAGAIN ? run_wait(busy) : err;
 	}
 	err = run_move_locked(&r, t);
-	run_drop(&r);
+	if (err == -E2BIG)
+		return run_split(&r);
+	run_drop(&r, 0);
 	return err;
 }
 

@@ -155,8 +155,20 @@ int fill_zero(struct fill *f);
 int fill_poison(struct fill *f);
 
 /* fill_file.c */
+#ifdef CONFIG_SHMEM
 int fill_continue(struct fill *f);
 int fill_shmem(struct fill *f);
+#else
+static inline int fill_continue(struct fill *f)
+{
+	return -EINVAL;
+}
+
+static inline int fill_shmem(struct fill *f)
+{
+	return -EINVAL;
+}
+#endif
 
 /* fill_hugetlb.c */
 #ifdef CONFIG_HUGETLB_PAGE
@@ -194,7 +206,8 @@ static inline unsigned long uffd_pages_in_file(struct vm_area_struct *vma, unsig
 
 int uffd_install_new(struct fill *f, struct folio **folios, unsigned int nr);
 int uffd_install_large(struct fill *f, struct folio *folio);
-int uffd_install_file(struct fill *f, struct folio *folio, struct page *page, unsigned long nr);
+int uffd_install_file(struct fill *f, struct folio *folio, struct page *page, unsigned long nr,
+		      bool fresh);
 
 /* --- move ------------------------------------------------------------------------------- */
 
@@ -211,6 +224,7 @@ int uffd_install_file(struct fill *f, struct folio *folio, struct page *page, un
  * @src_vma: has all of the source, and is locked; may be the same
  * @dst_pmd: of @dst
  * @src_pmd: of @src
+ * @tries: how often in a row something was busy
  */
 struct uffd_move {
 	struct userfaultfd_ctx *ctx;
@@ -224,6 +238,7 @@ struct uffd_move {
 	struct vm_area_struct *src_vma;
 	pmd_t *dst_pmd;
 	pmd_t *src_pmd;
+	unsigned int tries;
 };
 
 /**

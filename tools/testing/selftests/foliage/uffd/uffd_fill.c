@@ -473,6 +473,29 @@ TEST_F(shared, copy_source)
 	EXPECT_EQ(same(self->p, 0, 110), 110);
 }
 
+/* Locked by two mappings, a page stays locked until both have let go. */
+TEST_F(shared, locked_twice)
+{
+	uint64_t flags[8];
+
+	ASSERT_EQ(uffd_add(self->fd, self->p, PAGES * PAGE, MISSING), 0);
+	ASSERT_EQ(syscall(SYS_mlock2, self->p, 8 * PAGE, 1 /* MLOCK_ONFAULT */), 0);
+	ASSERT_EQ(copy(self->fd, self->p, self->src, 8, 0), 8 * PAGE);
+	settle_lru();
+	ASSERT_EQ(mlock(self->map, 8 * PAGE), 0);
+	settle_lru();
+	ASSERT_EQ(munlock(self->p, 8 * PAGE), 0);
+	settle_lru();
+	flags_of(self->map, flags, 8);
+	for (int i = 0; i < 8; i++)
+		EXPECT_TRUE(flags[i] & KPF(KPF_MLOCKED));
+	ASSERT_EQ(munlock(self->map, 8 * PAGE), 0);
+	settle_lru();
+	flags_of(self->map, flags, 8);
+	for (int i = 0; i < 8; i++)
+		EXPECT_FALSE(flags[i] & KPF(KPF_MLOCKED));
+}
+
 /* Pages of a private mapping are its own, and end where the file does. */
 TEST_F(shared, private)
 {

@@ -180,7 +180,8 @@ TEST_F(large, source_ends)
 			char *page = self->src + at[i] * PAGE;
 
 			ASSERT_EQ(mprotect(page, PAGE, PROT_NONE), 0);
-			EXPECT_EQ(copy(self->fd, self->p, self->src, MANY, 0), at[i] ? (int64_t)(at[i] * PAGE) : -EFAULT);
+			EXPECT_EQ(copy(self->fd, self->p, self->src, MANY, 0),
+				  at[i] ? (int64_t)(at[i] * PAGE) : -EFAULT);
 			EXPECT_EQ(present(self->p, MANY), at[i]);
 			ASSERT_EQ(mprotect(page, PAGE, RW), 0);
 			EXPECT_EQ(thp_wrong(self->p, at[i]), 0);

@@ -343,6 +343,70 @@ TEST_F(move, large_in_part)
 	EXPECT_EQ(right(self->dst + 301 * PAGE, 112, 64), 64);
 }
 
+/* A page is in the way of a part of one: what comes before goes, and the rest is as it was. */
+TEST_F(move, large_meets_a_page)
+{
+	fill_large(self->src + 1024 * PAGE, 256);
+	ASSERT_EQ(uffd_fill(self->fd, self->dst, 42, 0), 0);
+	EXPECT_EQ(move(self->fd, self->dst, self->src + 1024 * PAGE, 256, 0), 42 * PAGE);
+	EXPECT_EQ(right(self->dst, 0, 42), 42);
+	EXPECT_EQ(right(self->src + 1066 * PAGE, 42, 214), 214);
+	EXPECT_EQ(move(self->fd, self->dst + 42 * PAGE, self->src + 1066 * PAGE, 1, 0), -EEXIST);
+	/* In the first of them, too. */
+	ASSERT_EQ(uffd_fill(self->fd, self->dst, 106, 0), 0);
+	EXPECT_EQ(move(self->fd, self->dst + 96 * PAGE, self->src + 1120 * PAGE, 64, 0), 10 * PAGE);
+	EXPECT_EQ(right(self->dst + 96 * PAGE, 96, 10), 10);
+}
+
+/* A child has a part of one: those before go. */
+TEST_F(move, large_shared_in_part)
+{
+	int ends_now[2], status;
+	char *p = self->src + 1024 * PAGE;
+	pid_t child;
+
+	fill_large(p, 256);
+	ASSERT_EQ(pipe(ends_now), 0);
+	ASSERT_EQ(madvise(p, 256 * PAGE, 10 /* MADV_DONTFORK */), 0);
+	ASSERT_EQ(madvise(p + 42 * PAGE, 5 * PAGE, 11 /* MADV_DOFORK */), 0);
+	child = fork();
+	if (!child) {
+		close(ends_now[1]);
+		_exit(read(ends_now[0], &status, 1) != 0);
+	}
+	ASSERT_EQ(madvise(p, 256 * PAGE, 11), 0);
+	/* All entries alike. */
+	ASSERT_EQ(mprotect(p, 256 * PAGE, PROT_READ), 0);
+	ASSERT_EQ(mprotect(p, 256 * PAGE, RW), 0);
+	EXPECT_EQ(move(self->fd, self->dst, p, 256, 0), 42 * PAGE);
+	EXPECT_EQ(move(self->fd, self->dst + 42 * PAGE, p + 42 * PAGE, 1, 0), -EBUSY);
+	EXPECT_EQ(right(self->dst, 0, 42), 42);
+	EXPECT_EQ(right(p + 42 * PAGE, 42, 214), 214);
+	close(ends_now[1]);
+	close(ends_now[0]);
+	ASSERT_EQ(waitpid(child, &status, 0), child);
+}
+
+/* One of which a part is wanted, and a page is pinned. */
+TEST_F(move, large_pinned)
+{
+	int gup = open("/sys/kernel/debug/gup_test", O_RDWR);
+	struct pin_longterm_test pin = { .addr = (uintptr_t)self->src + 1069 * PAGE, .size = PAGE,
+					 .flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE };
+
+	if (gup < 0)
+		SKIP(return, "no CONFIG_GUP_TEST");
+	fill_large(self->src + 1024 * PAGE, 256);
+	ASSERT_EQ(ioctl(gup, PIN_LONGTERM_TEST_START, &pin), 0);
+	EXPECT_EQ(move(self->fd, self->dst, self->src + 1024 * PAGE, 40, 0), 32 * PAGE);
+	EXPECT_EQ(move(self->fd, self->dst + 32 * PAGE, self->src + 1056 * PAGE, 1, 0), -EBUSY);
+	EXPECT_EQ(move(self->fd, self->dst + 32 * PAGE, self->src + 1056 * PAGE, 16, 0), -EBUSY);
+	ASSERT_EQ(ioctl(gup, PIN_LONGTERM_TEST_STOP), 0);
+	EXPECT_EQ(move(self->fd, self->dst + 32 * PAGE, self->src + 1056 * PAGE, 224, 0), 224 * PAGE);
+	EXPECT_EQ(right(self->dst, 0, 256), 256);
+	close(gup);
+}
+
 /* Within one VMA, and back. */
 TEST_F(move, one_vma)
 {
