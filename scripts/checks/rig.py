@@ -29,9 +29,10 @@ class Late(Exception):
 
 
 class Processors:
-    """A budget of shares in the processors: each command says how many it takes, and waits until they are free. Of those
-    that fit, the one of the step that comes first in the list goes first. What needs the machine for itself is passed by
-    what does not, so that no processor is idle; at the latest it runs when all else is done."""
+    """A budget of shares in the processors: each command says how many it takes, and waits until they are free. The one
+    of the step that comes first in the list goes first, and if it wants more than is free the others wait for it: else
+    guests, of one share each, would keep a kernel from being built. What needs the machine for itself is passed by what
+    does not, so that no processor is idle; at the latest it runs when all else is done."""
 
     def __init__(self, capacity):
         self.free = self.capacity = capacity
@@ -41,7 +42,12 @@ class Processors:
 
     def first(self):
         """Whose turn it is, if anybody's."""
-        return min((who for who, weight in self.waiting.items() if weight <= self.free), default=None)
+        for who, weight in sorted(self.waiting.items()):
+            if weight <= self.free:
+                return who
+            if weight < self.capacity:
+                return None
+        return None
 
     @contextlib.contextmanager
     def take(self, weight):
