@@ -89,6 +89,17 @@ static inline int uffd_fill(int fd, char *base, size_t page, uint64_t mode)
 	return ioctl(fd, UFFDIO_COPY, &c) ? -errno : 0;
 }
 
+/* UFFDIO_COPY of many pages: bytes, or the error. The call says so twice. */
+static inline int64_t copy(int fd, char *dst, char *src, size_t pages, uint64_t mode)
+{
+	struct uffdio_copy c = { .dst = (uintptr_t)dst, .src = (uintptr_t)src, .len = pages * PAGE, .mode = mode };
+	int ret = ioctl(fd, UFFDIO_COPY, &c), err = errno;
+
+	if (ret ? err != (c.copy < 0 ? -c.copy : EAGAIN) : c.copy != (int64_t)(pages * PAGE))
+		fail_setup("UFFDIO_COPY: %d, errno %d, copy %lld", ret, err, (long long)c.copy);
+	return c.copy;
+}
+
 static inline int uffd_wake(int fd, const char *p, size_t len)
 {
 	struct uffdio_range r = { (uintptr_t)p, len };

@@ -63,17 +63,6 @@ static size_t present(char *p, size_t pages)
 	return n;
 }
 
-/* Bytes, or the error. The call says so twice. */
-static int64_t copy(int fd, char *dst, char *src, size_t pages, uint64_t mode)
-{
-	struct uffdio_copy c = { .dst = (uintptr_t)dst, .src = (uintptr_t)src, .len = pages * PAGE, .mode = mode };
-	int ret = ioctl(fd, UFFDIO_COPY, &c), err = errno;
-
-	if (ret ? err != (c.copy < 0 ? -c.copy : EAGAIN) : c.copy != (int64_t)(pages * PAGE))
-		fail_setup("UFFDIO_COPY: %d, errno %d, copy %lld", ret, err, (long long)c.copy);
-	return c.copy;
-}
-
 /* The ioctls that have no source: words are start, len, mode, done. */
 static int64_t fill(int fd, unsigned long cmd, char *dst, size_t pages)
 {

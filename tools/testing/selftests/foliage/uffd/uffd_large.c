@@ -47,16 +47,6 @@ FIXTURE_TEARDOWN(large)
 	munmap(self->src, MANY * PAGE);
 }
 
-static int64_t copy(int fd, char *dst, char *src, size_t pages, uint64_t mode)
-{
-	struct uffdio_copy c = { .dst = (uintptr_t)dst, .src = (uintptr_t)src, .len = pages * PAGE, .mode = mode };
-	int ret = ioctl(fd, UFFDIO_COPY, &c), err = errno;
-
-	if (ret ? err != (c.copy < 0 ? -c.copy : EAGAIN) : c.copy != (int64_t)(pages * PAGE))
-		fail_setup("UFFDIO_COPY: %d, errno %d, copy %lld", ret, err, (long long)c.copy);
-	return c.copy;
-}
-
 static long huge_kb(char *p)
 {
 	return smaps_kb(p, "AnonHugePages");
