@@ -138,7 +138,8 @@ static int move_huge(struct uffd_move *m, pmd_t dst_pmd, spinlock_t *ptl)
 	bool shared = move_is_shared(*m->src_pmd);
 	int err;
 
-	if (pmd_devmap(*m->src_pmd)) {
+	/* The bit means something else in the entry of a migration. */
+	if (pmd_present(*m->src_pmd) && pmd_devmap(*m->src_pmd)) {
 		spin_unlock(ptl);
 		return -ENOENT;
 	}

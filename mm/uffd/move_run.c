@@ -131,17 +131,21 @@ static unsigned long move_zeroes(struct uffd_move *m, struct move_tables *t, uns
 	return nr;
 }
 
+/*
+ * Who exchanges an entry (a migration, a change of protection) leaves it empty for a moment, with the
+ * table locked: only under the lock is what looks like a hole one.
+ */
 static int move_nothing(struct uffd_move *m, bool zero)
 {
 	struct move_tables t;
 	unsigned long nr;
 
-	if (!zero && !(m->mode & UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES))
-		return -ENOENT;
 	if (!move_tables_lock(m, &t))
 		return -EAGAIN;
 	nr = zero ? move_zeroes(m, &t, move_pages_left(m)) : count_holes(&t, move_pages_left(m));
 	move_tables_unlock(&t);
+	if (nr && !zero && !(m->mode & UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES))
+		return -ENOENT;
 	move_advance(m, nr);
 	return nr ? 0 : -EAGAIN;
 }

@@ -16,7 +16,7 @@ RANDOM = {"idle_race", "rmap_stress", "rmap_clean", "rmap_ksm", "rmap_device", "
 ARGS = {"idle_race": ((), ("10",)), "rmap_stress": ((), ("10",)), "proc_race": (("4",), ("4",)),
         "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",)), "thp_race": (("10",), ("10",)),
         "collapse_race": (("10",), ("10",)), "zswap_race": (("15",), ("20",)),
-        "uffd_race": (("10",), ("15",))}
+        "uffd_race": (("10",), ("15",)), "uffd_move_race": (("5",), ("10",))}
 # What the guest must be like for some of them.
 OPTIONS = {"migrate_demote": ("--slow-node",), "migrate_interrupts": ("--cpus", "4"),
            "cases_fuse": ("--nodes", "1", "--mem", "1G"),

@@ -108,7 +108,7 @@ FIXTURE_TEARDOWN(before)
 {
 }
 
-TEST_F_TIMEOUT(before, forget_leaks, 120)
+TEST_F_TIMEOUT(before, forget_leaks, 600)
 {
 	if (!leaks_scan())
 		SKIP(return, "kmemleak is off");
@@ -128,7 +128,7 @@ FIXTURE_TEARDOWN(after)							\
 {									\
 }									\
 									\
-TEST_F_TIMEOUT(after, nothing_leaked, 120)				\
+TEST_F_TIMEOUT(after, nothing_leaked, 600)				\
 {									\
 	sleep(2);							\
 	if (!leaks_scan())						\
