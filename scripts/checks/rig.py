@@ -18,6 +18,8 @@ CPUS = os.cpu_count() or 1
 # Commands side by side. A guest has nothing to do for four tenths of its time: its programs wait for each other, for a
 # sweep, for a disk.
 SHARES = CPUS + CPUS // 2
+# Of the time allowed (LIMIT), how much is kept for what is asked again.
+FOR_AGAIN = 0.2
 
 
 class Failed(Exception):
@@ -69,6 +71,7 @@ class Processors:
 
 
 deadline = float("inf")         # by time.monotonic()
+last_start = float("inf")       # after this only what was bad is asked again
 longest = []                    # seconds and log of each command
 thread = threading.local()      # rank: of the step that this thread works for; spent: a list of seconds
 stopping = threading.Event()
@@ -95,9 +98,11 @@ def end(p, patience=10):
 
 
 def limit(minutes):
-    """From now on there are so many minutes."""
-    global deadline     # pylint: disable=global-statement
+    """From now on there are so many minutes. A part of them is kept for asking again: a guest that was bad because it
+    waited for two others is no failure, and whoever has no time to ask again cannot tell."""
+    global deadline, last_start     # pylint: disable=global-statement
     deadline = time.monotonic() + 60 * minutes
+    last_start = deadline - 60 * minutes * FOR_AGAIN
 
 
 def end_all():
@@ -111,14 +116,15 @@ def end_all():
         processors.changed.notify_all()
 
 
-def call(log, *argv, timeout=1800, env=None, shares=1):
-    """Run a command, its output into build/check/LOG.log -> its exit status or "time-out", its output."""
+def call(log, *argv, timeout=1800, env=None, shares=1, again=False):
+    """Run a command, its output into build/check/LOG.log -> its exit status or "time-out", its output. Late when the
+    time is over, and when it is too late to begin with something that is not asked again."""
     path = os.path.join(LOGS, log + ".log")
     with processors.take(shares), open(path, "a", encoding="utf-8") as f:
         if stopping.is_set():
             raise Failed("the check was ended")
         left = deadline - time.monotonic()
-        if left <= 0:
+        if left <= 0 or (time.monotonic() > last_start and not again):
             raise Late(log)
         f.write("+ " + " ".join(argv) + "\n")
         f.flush()
