@@ -43,7 +43,8 @@ def programs(room):
 def selftest(program, kernel):
     args = ARGS.get(program, ((), ()))[kernel == "debug"]
     return Guest(f"{program}-{kernel}", kernel, (f"{SELFTESTS}/{program}", *args), options=OPTIONS.get(program, ()),
-                 inputs=(f"{SELFTESTS}/{program}",), timeout=900, keep=not is_random(program))
+                 inputs=(f"{SELFTESTS}/{program}",), timeout=900, keep=not is_random(program),
+                 leaks=program in ONLY_DEBUG)
 
 
 def is_random(program):
