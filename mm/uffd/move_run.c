@@ -132,8 +132,8 @@ static unsigned long move_zeroes(struct uffd_move *m, struct move_tables *t, uns
 }
 
 /*
- * Who exchanges an entry (a migration, a change of protection) leaves it empty for a moment, with the
- * table locked: only under the lock is what looks like a hole one.
+ * Who exchanges an entry (a migration, a change of protection) leaves it empty for a moment,
+ * with the table locked: only under the lock is what looks like a hole one.
  */
 static int move_nothing(struct uffd_move *m, bool zero)
 {
