@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Guests that are asked something, and what their answers are worth.
 
-A verdict is a function from a guest's output to {name of a result: "ok", "skip" or what is wrong}. A result that is
-neither is asked for again, three times, with nothing else running: when all three are good it depends on chance, which
-is counted as passed, printed and written down as flaky; one that is not good makes it a failure.
+A verdict is a function from a guest's output to {name of a result: "ok", "skip" or what is wrong}. A guest that did not
+end beside others is asked alone before anything is said of it. A result that is neither is asked for again, three times,
+with nothing else running: when all three are good it depends on chance, which is counted as passed, printed and written
+down as flaky; one that is not good makes it a failure.
 """
 import dataclasses
 import itertools
@@ -11,9 +12,10 @@ import os
 import re
 import shutil
 import threading
+import time
 
 from . import answers, count
-from .rig import BUILD, IMAGE, LOGS, SHARES, Failed, Late, call, shown
+from .rig import BUILD, IMAGE, LOGS, SHARES, Failed, Late, call, keep_for_again, shown
 
 TAP = re.compile(r"^(not ok|ok) (\d+)(?: -)? *(.*)$")
 AGAIN = 3
@@ -43,6 +45,8 @@ class Answer:
     out: str
     wrong: str = ""             # why this is no answer
     console: str = ""
+    seconds: float = 0.0
+    slow: bool = False          # it had not ended in its time
 
 
 numbers = itertools.count(1)
@@ -69,13 +73,15 @@ def boot(g, again=False):
     """Ask for real; again means with nothing else running."""
     os.makedirs(CONSOLES, exist_ok=True)
     console = os.path.join(CONSOLES, f"{g.log}-{next(numbers)}.log")
+    began = time.monotonic()
     code, out = call(g.log, "scripts/vm", "--kernel", image(g.kernel), "--timeout", str(g.timeout), "--console", console,
                      *options_of(g), "--", *g.command, timeout=g.timeout + 90, shares=SHARES if again else g.shares,
                      again=again)
+    seconds = time.monotonic() - began
     if code in g.ok:
-        return Answer(out, "", console)
+        return Answer(out, "", console, seconds)
     why = {124: f"no end in {g.timeout} s", 125: "the kernel complained", 126: "the guest died", 2: "scripts/vm refused"}
-    return Answer(out, why.get(code, f"status {code}"), console)
+    return Answer(out, why.get(code, f"status {code}"), console, seconds, code == 124)
 
 
 def place(g):
@@ -135,6 +141,8 @@ def judge(title, g, verdict=tap, narrow=None):
     a = kept(g)
     fresh = not a
     a = a or boot(g)
+    if a.slow:
+        a = ask_alone(title, g, a)
     first = results_of(a, verdict)
     bad = [n for n, word in first.items() if word not in ("ok", "skip")]
     whole = {GUEST, WHOLE} & set(bad)
@@ -143,6 +151,7 @@ def judge(title, g, verdict=tap, narrow=None):
         # Once as it was: what is bad may come from what ran before it.
         less = g if whole else narrow(bad) if narrow else fewer(g, a, bad)
         questions = [less if narrow else g] + [less] * (AGAIN - 1)
+        keep_for_again(a.seconds * len(questions))
     try:
         again = [boot(q, again=True) for q in questions]
     except Late:
@@ -168,6 +177,17 @@ def judge(title, g, verdict=tap, narrow=None):
             count.add(f"{title}: {name}", False, note=f"{word}; alone: {runs}; {where_to_look(g, a)}")
     if fresh and not bad and place(g):
         answers.put(place(g), a.out)
+
+
+def ask_alone(title, g, a):
+    """What did not end beside others has answered nothing yet."""
+    keep_for_again(a.seconds)
+    count.say(f"{title}: {a.wrong} beside others; asked alone")
+    try:
+        return boot(g, again=True)
+    except Late:
+        count.add(title, True, skip=True, note=f"{a.wrong} beside others, and no time to ask it alone")
+        raise
 
 
 def fewer(g, a, bad):

@@ -15,11 +15,13 @@ SELFTESTS = os.path.join(BUILD, "selftests")
 KSELFTEST = os.path.join(ROOT, "tools/testing/selftests/foliage")
 IMAGE = {k: f"{BUILD}/{k}/arch/x86/boot/bzImage" for k in ("stock", "foliage", "debug", "options")}
 CPUS = os.cpu_count() or 1
-# Commands side by side. A guest has nothing to do for four tenths of its time: its programs wait for each other, for a
-# sweep, for a disk.
-SHARES = CPUS + CPUS // 2
-# Of the time allowed (LIMIT), how much is kept for what is asked again.
-FOR_AGAIN = 0.2
+# Commands side by side. A third guest would use what two leave idle, a tenth; but then all wait for each other, and what is
+# bad for that reason costs more when it is asked again.
+SHARES = CPUS
+# Of the time allowed (LIMIT), how much is kept for what is asked again: at least, and when much was bad.
+FOR_AGAIN, FOR_AGAIN_MOST = 0.1, 0.4
+# A guest alone is done in so much of the time that it takes beside others.
+ALONE = 0.7
 
 
 class Failed(Exception):
@@ -71,7 +73,9 @@ class Processors:
 
 
 deadline = float("inf")         # by time.monotonic()
-last_start = float("inf")       # after this only what was bad is asked again
+last_first = float("inf")       # after this only what was bad is asked again
+minutes_allowed = 0
+wanted_again = 0.0              # seconds that what is to be asked again will take
 longest = []                    # seconds and log of each command
 thread = threading.local()      # rank: of the step that this thread works for; spent: a list of seconds
 stopping = threading.Event()
@@ -99,10 +103,20 @@ def end(p, patience=10):
 
 def limit(minutes):
     """From now on there are so many minutes. A part of them is kept for asking again: a guest that was bad because it
-    waited for two others is no failure, and whoever has no time to ask again cannot tell."""
-    global deadline, last_start     # pylint: disable=global-statement
-    deadline = time.monotonic() + 60 * minutes
-    last_start = deadline - 60 * minutes * FOR_AGAIN
+    waited for another is no failure, and whoever has no time to ask again cannot tell."""
+    global deadline, minutes_allowed     # pylint: disable=global-statement
+    deadline, minutes_allowed = time.monotonic() + 60 * minutes, minutes
+    keep_for_again(0)
+
+
+def keep_for_again(seconds):
+    """Something was bad that took so long beside others: what is asked for the first time ends sooner by as much as it
+    will take alone."""
+    global last_first, wanted_again     # pylint: disable=global-statement
+    with running_lock:
+        wanted_again += ALONE * seconds
+        part = min(max(wanted_again, FOR_AGAIN * 60 * minutes_allowed), FOR_AGAIN_MOST * 60 * minutes_allowed)
+        last_first = deadline - part
 
 
 def end_all():
@@ -116,15 +130,28 @@ def end_all():
         processors.changed.notify_all()
 
 
+def time_left(again):
+    return (deadline if again else last_first) - time.monotonic()
+
+
+def wait(p, until, again):
+    """Its status; None when its time is over, or the check's, which can become shorter meanwhile."""
+    while (left := min(until - time.monotonic(), time_left(again))) > 0:
+        try:
+            return p.wait(min(left, 5))
+        except subprocess.TimeoutExpired:
+            continue
+    return None
+
+
 def call(log, *argv, timeout=1800, env=None, shares=1, again=False):
     """Run a command, its output into build/check/LOG.log -> its exit status or "time-out", its output. Late when the
-    time is over, and when it is too late to begin with something that is not asked again."""
+    time is over; what is not asked again is ended when the time begins that is kept for that."""
     path = os.path.join(LOGS, log + ".log")
     with processors.take(shares), open(path, "a", encoding="utf-8") as f:
         if stopping.is_set():
             raise Failed("the check was ended")
-        left = deadline - time.monotonic()
-        if left <= 0 or (time.monotonic() > last_start and not again):
+        if time_left(again) <= 0:
             raise Late(log)
         f.write("+ " + " ".join(argv) + "\n")
         f.flush()
@@ -135,12 +162,12 @@ def call(log, *argv, timeout=1800, env=None, shares=1, again=False):
         with running_lock:
             running.add(p)
         try:
-            code = p.wait(min(timeout, left))
-        except subprocess.TimeoutExpired:
-            end(p)
-            if left < timeout:
-                raise Late(log) from None
-            code = "time-out"
+            code = wait(p, began + timeout, again)
+            if code is None:
+                end(p)
+                if time_left(again) <= 0:
+                    raise Late(log)
+                code = "time-out"
         finally:
             with running_lock:
                 running.discard(p)
