@@ -5,6 +5,7 @@
  */
 #include <linux/backing-dev.h>
 #include <linux/buffer_head.h>
+#include <linux/initrd.h>
 #include <linux/shmem_fs.h>
 #include <linux/workqueue.h>
 
@@ -308,7 +309,8 @@ out:
 
 /* --- what nodes and zones count ---------------------------------------------------------- */
 
-static long node_count(int node, enum node_stat_item item)
+/* While a CPU's part is added to the sum it is in neither, or in both. */
+static long node_count_once(int node, enum node_stat_item item)
 {
 	struct pglist_data *pgdat = NODE_DATA(node);
 	long n = atomic_long_read(&pgdat->vm_stat[item]);
@@ -319,7 +321,18 @@ static long node_count(int node, enum node_stat_item item)
 	return n;
 }
 
-static long zone_count(struct folio *folio, enum zone_stat_item item)
+static long node_count(int node, enum node_stat_item item)
+{
+	long n = node_count_once(node, item), was;
+
+	do {
+		was = n;
+		n = node_count_once(node, item);
+	} while (n != was);
+	return n;
+}
+
+static long zone_count_once(struct folio *folio, enum zone_stat_item item)
 {
 	struct zone *zone = folio_zone(folio);
 	long n = atomic_long_read(&zone->vm_stat[item]);
@@ -327,6 +340,17 @@ static long zone_count(struct folio *folio, enum zone_stat_item item)
 
 	for_each_possible_cpu(cpu)
 		n += per_cpu_ptr(zone->per_cpu_zonestats, cpu)->vm_stat_diff[item];
+	return n;
+}
+
+static long zone_count(struct folio *folio, enum zone_stat_item item)
+{
+	long n = zone_count_once(folio, item), was;
+
+	do {
+		was = n;
+		n = zone_count_once(folio, item);
+	} while (n != was);
 	return n;
 }
 
@@ -396,6 +420,8 @@ static void test_counts(struct kunit *test)
 {
 	int first = first_memory_node, last = first, node;
 
+	/* Which fills a page cache meanwhile. */
+	wait_for_initramfs();
 	for_each_node_state(node, N_MEMORY)
 		last = node;
 	expect_counts(test, GFP_HIGHUSER, first, GFP_HIGHUSER, last);
