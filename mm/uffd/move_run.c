@@ -179,8 +179,11 @@ static __always_inline int run_take_one(struct move_run *r, pte_t *ptep, unsigne
 
 	if (!pte_present(pte) || is_zero_pfn(pte_pfn(pte)))
 		return -EAGAIN;
-	folio = vm_normal_folio(r->m->src_vma, r->m->src, pte);
-	if (!folio || !folio_test_anon(folio) || !PageAnonExclusive(pte_page(pte)))
+	/* No driver's memory: move_check(). */
+	if (pte_special(pte))
+		return -EBUSY;
+	folio = page_folio(pte_page(pte));
+	if (!folio_test_anon(folio) || !PageAnonExclusive(pte_page(pte)))
 		return -EBUSY;
 	if (!folio_trylock(folio)) {
 		/* Who waits with a reference on a large folio keeps others from splitting it. */

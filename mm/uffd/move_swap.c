@@ -7,7 +7,8 @@
  *	swap, shared	-		-EBUSY
  *	swap, own	nothing		the entry is moved, if still nothing is there under its lock
  *	swap, own	a folio		the entry is moved, and with it to whom the folio belongs
- *	swap, own	a large folio	-EBUSY: one that is not mapped cannot be split
+ *	swap, own	a large folio	split, if some of it is mapped; else taken out of the cache,
+ *					if it has been written
  *	all else	-		-EFAULT
  */
 #include <linux/mm.h>
@@ -19,24 +20,62 @@
 #include "../swap.h"
 #include "uffd.h"
 
+/* It may have left the cache, and its slot been given to others, before it was locked. */
+static bool swap_is_of(struct folio *folio, swp_entry_t entry)
+{
+	unsigned long first = folio->swap.val;
+
+	return folio_test_swapcache(folio) && entry.val >= first &&
+	       entry.val - first < folio_nr_pages(folio);
+}
+
+/*
+ * Out of the swap cache: as reclaim does it, from no LRU list, so that no cgroup is left with a
+ * list that it has not counted. One that somebody else looks at just now is tried again.
+ */
+static void swap_drop_clean(struct folio *folio)
+{
+	if (!folio_isolate_lru(folio))
+		return;
+	folio_put(folio);
+	if (!remove_mapping(swap_address_space(folio->swap), folio))
+		folio_add_lru(folio);
+}
+
+/*
+ * A large folio that was swapped out stays in the cache until memory is short, where its device
+ * takes its time to write. Its entries' pages can go to different places without it only, or when
+ * it has been split, for which something of it must be mapped. Locked, with a reference.
+ * Return: -EAGAIN, to look again; -EBUSY for one that has to be written first.
+ */
+static int swap_part(struct folio *folio)
+{
+	folio_wait_writeback(folio);
+	if (folio_mapped(folio))
+		return split_folio(folio) ? -EBUSY : -EAGAIN;
+	if (folio_test_dirty(folio))
+		return -EBUSY;
+	swap_drop_clean(folio);
+	return -EAGAIN;
+}
+
 /* What is in the swap cache for an entry, locked and with a reference; NULL for nothing. */
 static struct folio *swap_folio(swp_entry_t entry)
 {
 	struct folio *folio = filemap_get_folio(swap_address_space(entry), swap_cache_index(entry));
+	int err = -EAGAIN;
 
 	if (IS_ERR(folio))
 		return NULL;
-	if (folio_test_large(folio)) {
-		folio_put(folio);
-		return ERR_PTR(-EBUSY);
-	}
 	folio_lock(folio);
-	/* It may have left the cache meanwhile, and its slot been given to others. */
-	if (folio_test_swapcache(folio) && folio->swap.val == entry.val)
-		return folio;
+	if (swap_is_of(folio, entry)) {
+		if (!folio_test_large(folio))
+			return folio;
+		err = swap_part(folio);
+	}
 	folio_unlock(folio);
 	folio_put(folio);
-	return ERR_PTR(-EAGAIN);
+	return ERR_PTR(err);
 }
 
 /*

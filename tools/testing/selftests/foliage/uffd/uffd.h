@@ -3,7 +3,6 @@
 #ifndef FOLIAGE_UFFD_H
 #define FOLIAGE_UFFD_H
 
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -133,13 +132,14 @@ static inline double seconds(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* Wait, half a minute at most, until something is so. */
+/* Wait, half a minute at most, until something is so, which is asked no more when it is. */
 #define UNTIL(what) ({						\
 	double end = seconds() + 30;				\
+	bool so;						\
 								\
-	while (!(what) && seconds() < end)			\
+	while (!(so = (what)) && seconds() < end)		\
 		usleep(1000);					\
-	!!(what);						\
+	so;							\
 })
 
 /* A thread that reads a page, and what it saw. */

@@ -15,6 +15,16 @@
 #define HOLES	2	/* UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES */
 #define SIZES	THP_DIR "hugepages-64kB/enabled"
 
+/* A device that writes when it has time: what is swapped out there stays in the swap cache. */
+#define DISK	"/tmp/uffd-swap"
+
+static bool disk_swap(bool on)
+{
+	return !system(on ? "truncate -s 64M " DISK " && losetup /dev/loop6 " DISK " && mkswap /dev/loop6 > /dev/null"
+			    " && swapon -p 100 /dev/loop6"
+			  : "swapoff /dev/loop6 && losetup -d /dev/loop6 && rm " DISK);
+}
+
 FIXTURE(move) { int fd; char *dst, *src; };
 
 FIXTURE_SETUP(move)
@@ -33,6 +43,8 @@ FIXTURE_TEARDOWN(move)
 	close(self->fd);
 	munmap(self->dst, MANY * PAGE);
 	munmap(self->src, MANY * PAGE);
+	if (!access(DISK, F_OK))
+		disk_swap(false);
 }
 
 /* Bytes, or the error. The call says so twice. */
@@ -217,6 +229,31 @@ TEST_F(move, swapped)
 	EXPECT_EQ(present(self->src, 100), 0);
 	EXPECT_EQ(present(self->dst, 100), 100);
 	EXPECT_EQ(right(self->dst, 0, 100), 100);
+}
+
+/* A large folio that is in swap, and in the swap cache as one: its pages go all the same. */
+TEST_F(move, swapped_huge)
+{
+	char *src = thp_new();
+	long cached = vm_count("nr_swapcached");
+	size_t out = 0;
+
+	ASSERT_TRUE(disk_swap(true));
+	settle_lru();
+	ASSERT_EQ(madvise(src, HUGE, 21), 0);
+	UNTIL(!(pagemap_of(src) & PM_PRESENT));
+	for (size_t i = 0; i < PAGES; i++)
+		out += !!(pagemap_of(src + i * PAGE) & PM_SWAP);
+	EXPECT_EQ(out, PAGES);
+	EXPECT_GE(vm_count("nr_swapcached") - cached, PAGES)
+		TH_LOG("the test shows nothing: the swap cache has not got it");
+	ASSERT_EQ(move(self->fd, self->dst + 3 * PAGE, src, PAGES, 0), HUGE);
+	EXPECT_EQ(present(src, PAGES), 0);
+	EXPECT_EQ(present(self->dst, MANY), PAGES);
+	EXPECT_EQ(right(self->dst + 3 * PAGE, 0, PAGES), PAGES);
+	munmap(src, HUGE);
+	EXPECT_TRUE(disk_swap(false));
+	EXPECT_EQ(right(self->dst + 3 * PAGE, 0, PAGES), PAGES);
 }
 
 /* A huge page: where it fits its PMD goes, frame and all. */

@@ -132,8 +132,8 @@ static void *answer(void *arg)
 }
 
 /*
- * Bytes moved in all, or the error that nothing explains. A large folio that is in the swap cache alone stays busy:
- * who writes to it has it back in memory.
+ * Bytes moved in all, or the error that nothing explains. A large folio in the swap cache that must be written
+ * once more stays busy: who writes to it has it back in memory.
  */
 static int64_t move_all(char *to, char *from)
 {
@@ -197,7 +197,8 @@ static void race(struct __test_metadata *_metadata, void *(*const fns[])(void *)
 	at = here;
 	for (size_t i = 0; i < nr; i++)
 		ASSERT_EQ(pthread_create(&threads[i], NULL, fns[i], (void *)i), 0);
-	for (end = seconds() + seconds_to_go; seconds() < end || moves < 16; moves++) {
+	/* Half of the time for each of the two tests. */
+	for (end = seconds() + seconds_to_go / 2.0; seconds() < end || moves < 16; moves++) {
 		char *from = at, *to = from == here ? there : here;
 
 		ASSERT_EQ(move_all(to, from), SPAN);
