@@ -30,14 +30,16 @@
  * @addr: the address
  *
  * Context: sleeps; the VMA is locked.
- * Return: the PMD, which may be empty; NULL when there is no memory for the tables above it.
+ * Return: the PMD, which may be empty; NULL when there is no memory for the tables above it, or a
+ * device's fault has just put a huge page in place of one.
  */
 pmd_t *uffd_pmd_alloc(struct mm_struct *mm, unsigned long addr)
 {
 	p4d_t *p4d = p4d_alloc(mm, pgd_offset(mm, addr), addr);
 	pud_t *pud = p4d ? pud_alloc(mm, p4d, addr) : NULL;
+	pmd_t *pmd = pud ? pmd_alloc(mm, pud, addr) : NULL;
 
-	return pud ? pmd_alloc(mm, pud, addr) : NULL;
+	return pmd && !pud_trans_unstable(pud) ? pmd : NULL;
 }
 
 /* May this VMA be filled so? That it may be written was asked when it was registered. */

@@ -6,6 +6,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
+#include <asm/pgalloc.h>
 
 #include "uffd.h"
 
@@ -63,6 +64,54 @@ int fill_continue(struct fill *f)
 	fill_advance(f, done);
 	return 0;
 }
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+/* All of a folio by a PMD, as the fault of a write would. */
+static bool continue_map_huge(struct fill *f, struct folio *folio, pgoff_t index)
+{
+	struct vm_fault vmf = {
+		.vma = f->vma, .address = f->dst, .pmd = f->pmd, .pgoff = index,
+		.flags = FAULT_FLAG_WRITE,
+	};
+	bool mapped;
+
+	/* The file may become shorter: who does that unmaps what is behind it, under our lock. */
+	if (uffd_pages_in_file(f->vma, f->dst, HPAGE_PMD_NR) < HPAGE_PMD_NR)
+		return false;
+	if (!folio_test_pmd_mappable(folio) ||
+	    pages_in_order(&folio->page, HPAGE_PMD_NR) < HPAGE_PMD_NR)
+		return false;
+	mapped = !do_set_pmd(&vmf, &folio->page);
+	if (vmf.prealloc_pte)
+		pte_free(f->vma->vm_mm, vmf.prealloc_pte);
+	return mapped;
+}
+
+/**
+ * fill_continue_huge - a step of CONTINUE that maps all of a page table's range by a PMD
+ * @f: the fill, of memory of shmem; the PMD was empty
+ *
+ * Context: between fill_begin() and fill_end().
+ * Return: 0; FILL_SMALLER when it has to be done by entries; as continue_find().
+ */
+int fill_continue_huge(struct fill *f)
+{
+	pgoff_t index = linear_page_index(f->vma, f->dst);
+	struct folio *folio;
+	bool mapped;
+	int err;
+
+	err = continue_find(f, index, &folio);
+	if (err)
+		return err;
+	mapped = continue_map_huge(f, folio, index);
+	folio_unlock(folio);
+	/* Else the reference is the mapping's. */
+	if (!mapped)
+		folio_put(folio);
+	return mapped ? 0 : FILL_SMALLER;
+}
+#endif
 
 /* shmem has made a page and could not copy to it. The VMA may be another one afterwards. */
 static int shmem_source(struct fill *f, struct folio *folio)

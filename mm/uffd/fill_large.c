@@ -54,8 +54,15 @@ static unsigned long orders_allowed(struct fill *f, unsigned long orders)
  */
 bool fill_may_be_huge(struct fill *f)
 {
-	if (f->dst < f->small_end || f->table_end - f->dst < HPAGE_PMD_SIZE ||
-	    !vma_is_anonymous(f->vma))
+	if (f->dst < f->small_end || f->table_end - f->dst < HPAGE_PMD_SIZE)
+		return false;
+	/*
+	 * A file's PMD that has to become entries is dropped, and user space would be asked for all
+	 * of it once more: so not where a part may be protected, or written to by one process only.
+	 */
+	if (fill_is(f, MFILL_ATOMIC_CONTINUE))
+		return f->vma->vm_flags & VM_SHARED && !userfaultfd_wp(f->vma);
+	if (!vma_is_anonymous(f->vma))
 		return false;
 	if (fill_is(f, MFILL_ATOMIC_ZEROPAGE) &&
 	    (!transparent_hugepage_use_zero_page() || mm_forbids_zeropage(f->vma->vm_mm)))
@@ -246,12 +253,20 @@ static int huge_zero(struct fill *f)
 	return folio ? huge_install(f, folio) : FILL_SMALLER;
 }
 
+static int huge_new(struct fill *f)
+{
+	/* As after a fault of this VMA: what will be small is to become huge later. */
+	khugepaged_enter_vma(f->vma, f->vma->vm_flags);
+	return fill_is(f, MFILL_ATOMIC_COPY) ? huge_copy(f) : huge_zero(f);
+}
+
 /**
  * fill_huge - a step that fills all of a page table's range by a huge page
  * @f: the fill; fill_may_be_huge() said so
  *
  * Context: as for fill_pages().
- * Return: 0; FILL_SMALLER when small pages have to do it; FILL_AGAIN; what fill_begin() says.
+ * Return: 0; FILL_SMALLER when small pages have to do it; FILL_AGAIN; what fill_begin() and
+ * fill_continue_huge() say.
  */
 int fill_huge(struct fill *f)
 {
@@ -259,9 +274,7 @@ int fill_huge(struct fill *f)
 
 	if (f->dst < f->small_end)
 		return FILL_SMALLER;
-	/* As after a fault of this VMA: what will be small is to become huge later. */
-	khugepaged_enter_vma(f->vma, f->vma->vm_flags);
-	err = fill_is(f, MFILL_ATOMIC_COPY) ? huge_copy(f) : huge_zero(f);
+	err = fill_is(f, MFILL_ATOMIC_CONTINUE) ? fill_continue_huge(f) : huge_new(f);
 	if (!err)
 		fill_advance(f, HPAGE_PMD_NR);
 	else if (err == FILL_SMALLER)

@@ -157,8 +157,14 @@ int fill_poison(struct fill *f);
 /* fill_file.c */
 #ifdef CONFIG_SHMEM
 int fill_continue(struct fill *f);
+int fill_continue_huge(struct fill *f);
 int fill_shmem(struct fill *f);
 #else
+static inline int fill_continue_huge(struct fill *f)
+{
+	return FILL_SMALLER;
+}
+
 static inline int fill_continue(struct fill *f)
 {
 	return -EINVAL;
