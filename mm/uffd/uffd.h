@@ -6,9 +6,9 @@
  *	     |		  |		    |		      |
  *	  fill.c	move.c		range.c	-------> protect.c
  *	     |		  |	  register, unregister,	  write protection
- *	     |		  |	  close
+ *	     |		  |	  close				|
  *	     |		  +- move_run.c	   entries and folios, a run at a time
- *	     |		  +- move_swap.c   a page that is in swap
+ *	     |		  +- move_swap.c   a page that is in swap	protect_run.c
  *	     |
  *	     +- fill_pages.c	anonymous memory: COPY	   -+
  *	     +- fill_large.c	the same, large folios	    |
@@ -279,5 +279,31 @@ int move_entries(struct uffd_move *m);
 
 /* move_swap.c */
 int move_not_present(struct uffd_move *m, pte_t pte);
+
+/* --- protect ---------------------------------------------------------------------------- */
+
+/**
+ * struct uffd_protect - memory of one VMA that is being write-protected, or is so no longer
+ * @tlb: gathers what must be flushed
+ * @vma: the VMA, not of hugetlb
+ * @enable: protect?
+ * @anonymous: all of its pages are anonymous, or the zero page
+ * @markers: entries that map nothing are marked too
+ * @upgrade: entries are made writable at once where a write would find nothing to do
+ * @pages: that have changed
+ */
+struct uffd_protect {
+	struct mmu_gather *tlb;
+	struct vm_area_struct *vma;
+	bool enable;
+	bool anonymous;
+	bool markers;
+	bool upgrade;
+	long pages;
+};
+
+/* protect_run.c */
+bool uffd_protect_entries(struct uffd_protect *p, pmd_t *pmd, unsigned long addr,
+			  unsigned long end);
 
 #endif /* MM_UFFD_UFFD_H */
