@@ -11,12 +11,14 @@ from .steps import step
 
 # These do something else each time, so they are run each time.
 RANDOM = {"idle_race", "rmap_stress", "rmap_clean", "rmap_ksm", "rmap_device", "rmap_hugetlb", "proc_race", "lru_race",
-          "mlock_twice", "migrate_race", "migrate_movable_block", "migrate_zsmalloc", "cases_migrate", "cases_damon"}
+          "mlock_twice", "migrate_race", "migrate_movable_block", "migrate_zsmalloc", "cases_migrate", "cases_damon",
+          "uffd_snapshot"}
 # Seconds that a race goes on, where the program's own idea is too long: on the grafted kernel, on the debug kernel.
 ARGS = {"idle_race": ((), ("10",)), "rmap_stress": ((), ("10",)), "proc_race": (("4",), ("4",)),
         "lru_race": (("4",), ("4",)), "migrate_race": (("3",), ("1",)), "thp_race": (("10",), ("10",)),
         "collapse_race": (("10",), ("10",)), "zswap_race": (("15",), ("20",)),
-        "uffd_race": (("10",), ("15",)), "uffd_move_race": (("5",), ("10",))}
+        "uffd_race": (("10",), ("15",)), "uffd_move_race": (("10",), ("20",)),
+        "uffd_snapshot": (("10",), ("20",))}
 # What the guest must be like for some of them.
 OPTIONS = {"migrate_demote": ("--slow-node",), "migrate_interrupts": ("--cpus", "4"),
            "cases_fuse": ("--nodes", "1", "--mem", "1G"),
@@ -134,10 +136,14 @@ def zswap_debug():
 
 @step("kernel", "tools")
 def uffd():
-    """our tests of userfaultfd, on the grafted kernel; CRIU as a handler"""
-    script, nonft = f"{KSELFTEST}/uffd/uffd_criu.sh", f"{SELFTESTS}/proc_nonft.so"
-    together(lambda: room_on("uffd", "foliage"), lambda: judge("uffd_criu", Guest(
-        "uffd_criu", "foliage", ("env", f"PROC_NONFT={nonft}", script), inputs=(script, nonft), timeout=600)))
+    """our tests of userfaultfd, on the grafted kernel; CRIU and QEMU as handlers"""
+    folder, nonft, bios = f"{KSELFTEST}/uffd", f"{SELFTESTS}/proc_nonft.so", f"{SELFTESTS}/uffd_qemu_bios.bin"
+
+    def client(name, script, *settings, inputs):
+        judge(name, Guest(name, "foliage", ("env", *settings, script), inputs=(script, *inputs), timeout=600))
+    together(lambda: room_on("uffd", "foliage"),
+             lambda: client("uffd_criu", f"{folder}/uffd_criu.sh", f"PROC_NONFT={nonft}", inputs=(nonft,)),
+             lambda: client("uffd_qemu", f"{folder}/uffd_qemu.py", f"BIOS={bios}", inputs=(bios,)))
 
 
 @step("debug", "tools")

@@ -14,7 +14,8 @@ COMPLAINT = re.compile(r"^  > ", re.M)
 HERE = os.path.dirname(os.path.realpath(__file__))
 SWAP = "echo 512M > /sys/block/zram0/disksize; mkswap /dev/zram0 > /dev/null && swapon /dev/zram0; "
 NOBODY = "setpriv --reuid 65534 --regid 65534 --clear-groups "
-RACES = ("rmap_stress", "migrate_race", "lru_race", "idle_race", "proc_race", "zswap_race", "uffd_race")
+RACES = ("rmap_stress", "migrate_race", "lru_race", "idle_race", "proc_race", "zswap_race", "uffd_race",
+         "uffd_move_race", "uffd_snapshot")
 ZSWAP = "/sys/module/zswap/parameters"
 
 

@@ -3,7 +3,7 @@
 # CRIU restores a program with its pages left behind, and answers its faults: the data is what it was, and a child that
 # is forked meanwhile has all of it. TAP on stdout.
 #   PROC_NONFT=path ./uffd_criu.sh	as root, in a guest; needs criu
-# The program is no server with sockets, whose dump wants CONFIG_NETDEVICES.
+# Then the same of a redis, whose background save is such a child.
 
 CRIU=${CRIU:-criu}
 MIB=32
@@ -71,6 +71,32 @@ EOT
 	until_true test -s "$dir/said" && digest=$(cat "$dir/said") && [ ${#digest} = 64 ] && rm "$dir/said"
 }
 
+redis() {
+	redis-cli -s "$dir/redis.socket" "$@"
+}
+
+has_digest() {
+	[ "$(redis debug digest 2>&1)" = "$digest" ]
+}
+
+# A server with some data, that talks through a socket in the file system.
+redis_starts() {
+	(cd "$dir" && exec setsid redis-server --port 0 --unixsocket "$dir/redis.socket" --save '' --appendonly no \
+		--enable-debug-command yes </dev/null >"$dir/redis.log" 2>&1) &
+	pid=$!
+	until_true test -S "$dir/redis.socket" && redis debug populate 20000 key 1000 &&
+		digest=$(redis debug digest) && [ ${#digest} = 40 ]
+}
+
+# Its child reads all memory, page by page from who answers.
+redis_saves() {
+	redis bgsave && until_true saved && redis info persistence | grep rdb_last_bgsave_status:ok
+}
+
+saved() {
+	redis info persistence | grep -q rdb_bgsave_in_progress:0 && [ -s "$dir/dump.rdb" ]
+}
+
 # run_criu COMMAND OPTION...: with its last words when it fails
 run_criu() {
 	local command=$1
@@ -82,7 +108,7 @@ run_criu() {
 }
 
 is_dumped() {
-	mkdir "$dir/images"
+	rm -rf "$dir/images" && mkdir "$dir/images"
 	run_criu dump -t $pid && ! kill -0 $pid
 }
 
@@ -108,7 +134,7 @@ by_faults() {
 		! grep -i ' error ' "$dir/images/lazy-pages.log"
 }
 
-for program in "$CRIU" python3; do
+for program in "$CRIU" python3 redis-server redis-cli; do
 	command -v "$program" >/dev/null || { echo "1..0 # SKIP $program is not installed"; exit 4; }
 done
 echo "TAP version 13"
@@ -119,6 +145,16 @@ if [ $failed = 0 ]; then
 	check "a child has all data" told USR2 child
 	check "the data is what it was" told USR1 said
 	check "criu lazy-pages answered faults" by_faults
+fi
+kill -9 $pid 2>/dev/null
+pid=
+check "a redis has data" redis_starts
+check "criu dump of redis" is_dumped
+if [ $failed = 0 ]; then
+	check "criu restore --lazy-pages of redis" is_restored
+	check "its child saves all data" redis_saves
+	check "its data is what it was" has_digest
+	check "criu lazy-pages answered its faults" by_faults
 fi
 echo "1..$nr"
 echo "# $((nr - failed)) passed, $failed failed"
