@@ -11,4 +11,16 @@
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 240
 
+/* TEST_HARNESS_MAIN of a race: the first argument can be how many seconds it goes on. */
+#define RACE_HARNESS_MAIN(seconds)			\
+int main(int argc, char **argv)				\
+{							\
+	if (argc > 1 && atoi(argv[1]) > 0) {		\
+		(seconds) = atoi(argv[1]);		\
+		argc--;					\
+		argv++;					\
+	}						\
+	return test_harness_run(argc, argv);		\
+}
+
 #endif

@@ -215,12 +215,4 @@ TEST(all_at_once)
 	close(fd);
 }
 
-int main(int argc, char **argv)
-{
-	if (argc > 1 && atoi(argv[1]) > 0) {
-		seconds_to_go = atoi(argv[1]);
-		argc--;
-		argv++;
-	}
-	return test_harness_run(argc, argv);
-}
+RACE_HARNESS_MAIN(seconds_to_go)

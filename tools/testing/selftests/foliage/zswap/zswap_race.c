@@ -193,12 +193,4 @@ TEST(all_at_once)
 	EXPECT_EQ(count_of("pool_total_size"), 0);
 }
 
-int main(int argc, char **argv)
-{
-	if (argc > 1 && atoi(argv[1]) > 0) {
-		seconds = atoi(argv[1]);
-		argc--;
-		argv++;
-	}
-	return test_harness_run(argc, argv);
-}
+RACE_HARNESS_MAIN(seconds)
