@@ -15,8 +15,8 @@ SELFTESTS = os.path.join(BUILD, "selftests")
 KSELFTEST = os.path.join(ROOT, "tools/testing/selftests/foliage")
 IMAGE = {k: f"{BUILD}/{k}/arch/x86/boot/bzImage" for k in ("stock", "foliage", "debug", "options")}
 CPUS = os.cpu_count() or 1
-# Commands side by side. A third guest would use what two leave idle, a tenth; but then all wait for each other, and what is
-# bad for that reason costs more when it is asked again.
+# Commands side by side. A third guest would use what two leave idle, a tenth; but then all wait for each other, and
+# what is bad for that reason costs more when it is asked again.
 SHARES = CPUS
 # Of the time allowed (LIMIT), how much is kept for what is asked again: at least, and when much was bad.
 FOR_AGAIN, FOR_AGAIN_MOST = 0.1, 0.4
